@@ -1,0 +1,1 @@
+"""Measurements of what the project promises, each a module to run."""

@@ -1,0 +1,250 @@
+"""What governance costs: bare and governed graphs interleaved in one process, compared in CPU time.
+
+Every governed node has declared reads, typed writes, a token budget and one gate; the number of checks
+and ledger rows a node really made is counted from the ledger, not assumed. The ledger's writer thread
+runs in the same process, so its CPU time is part of the governed side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.messages import AnyMessage, HumanMessage
+from langgraph.graph import START, StateGraph
+from langgraph.graph.message import add_messages
+
+from benchmarks.report import Target, report
+from governance import Contract, Sidecar, Verdict, govern
+
+NODES = 20
+TARGETS = {
+    "async_ratio": Target(1.15),
+    "sync_ratio": Target(1.15),
+    "slow_node_ratio": Target(1.01),
+    "long_history_ratio": Target(1.20),
+    "langgraph_bench_geomean": Target(1.06),
+    "checks_per_node": Target(4, "at least"),
+    "rows_per_node": Target(2, "at least"),
+}
+
+
+class State(TypedDict, total=False):
+    count: int
+    note: str
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+def counts(call: Any, update: Any) -> Verdict:
+    """The gate of the benchmark: the counter must move up."""
+    return Verdict.passed() if update["count"] > 0 else Verdict.revise("count must be above 0")
+
+
+def chain_of(node: Callable[[State], Any], nodes: int = NODES) -> Any:
+    builder = StateGraph(State)
+    previous = START
+    for number in range(nodes):
+        builder.add_node(f"n{number}", node)
+        builder.add_edge(previous, f"n{number}")
+        previous = f"n{number}"
+    return builder.compile()
+
+
+def governed(node: Callable[[State], Any], sidecar: Sidecar, nodes: int = NODES) -> Any:
+    contract = Contract(
+        reads=["count", "messages"], writes=["count"], tokens=1000, gates=[counts], timeout=None
+    )
+    return govern(chain_of(node, nodes), contracts={"*": contract}, sidecar=sidecar)
+
+
+def step(state: State) -> dict[str, Any]:
+    return {"count": state["count"] + 1}
+
+
+async def astep(state: State) -> dict[str, Any]:
+    return {"count": state["count"] + 1}
+
+
+async def slow(state: State) -> dict[str, Any]:
+    await asyncio.sleep(0.01)
+    return {"count": state["count"] + 1}
+
+
+def paired(bare: Callable[[], Any], other: Callable[[], Any], rounds: int, *, settle: Callable[[], None]) -> list[tuple[float, float]]:
+    """CPU seconds of both in each round, in random order; `settle` ends what a run leaves behind."""
+    bare(), other(), settle()
+    pairs = []
+    for _ in range(rounds):
+        spent = {}
+        order = [("bare", bare), ("other", other)]
+        random.shuffle(order)
+        for name, run in order:
+            gc.collect()
+            gc.disable()
+            started = time.process_time()
+            run()
+            if name == "other":
+                settle()
+            spent[name] = time.process_time() - started
+            gc.enable()
+        pairs.append((spent["bare"], spent["other"]))
+    return pairs
+
+
+def ratio(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
+    """Median of the paired ratios with its 95 % bootstrap interval."""
+    ratios = [other / bare for bare, other in pairs]
+    medians = sorted(statistics.median(random.choices(ratios, k=len(ratios))) for _ in range(400))
+    return statistics.median(ratios), medians[10], medians[-11]
+
+
+def overhead_ratios(sidecar: Sidecar, rounds: int) -> tuple[dict[str, float], list[str]]:
+    figures, notes = {}, []
+    repeat = 5
+    flush = sidecar.ledger.flush
+    loop = asyncio.new_event_loop()
+    bare_sync, with_sync = chain_of(step), governed(step, sidecar)
+    bare_async, with_async = chain_of(astep), governed(astep, sidecar)
+
+    def sync(graph: Any) -> Callable[[], None]:
+        return lambda: [graph.invoke({"count": 1}) for _ in range(repeat)] and None
+
+    def run_async(graph: Any) -> Callable[[], None]:
+        async def several() -> None:
+            for _ in range(repeat):
+                await graph.ainvoke({"count": 1})
+
+        return lambda: loop.run_until_complete(several())
+
+    for name, bare, other in (
+        ("sync_ratio", sync(bare_sync), sync(with_sync)),
+        ("async_ratio", run_async(bare_async), run_async(with_async)),
+    ):
+        pairs = paired(bare, other, rounds, settle=flush)
+        figures[name], low, high = ratio(pairs)
+        cheapest = min(b for b, _ in pairs), min(o for _, o in pairs)
+        added = (cheapest[1] - cheapest[0]) / (repeat * NODES) * 1e6
+        notes.append(f"{name}: 95 % interval {low:.3f} to {high:.3f}; minima {cheapest[1] / cheapest[0]:.3f}; {added:+.1f} us a node")
+        if name == "async_ratio":
+            figures["async_us"] = added
+    loop.close()
+    return figures, notes
+
+
+def slow_node_ratio(sidecar: Sidecar, rounds: int) -> float:
+    """Wall time, since a node that waits spends none on the CPU: how much longer a run takes."""
+    bare, other = chain_of(slow, 10), governed(slow, sidecar, 10)
+
+    async def both() -> list[float]:
+        ratios = []
+        for _ in range(rounds + 1):
+            spent = []
+            for graph in (bare, other):
+                started = time.perf_counter()
+                await graph.ainvoke({"count": 1})
+                spent.append(time.perf_counter() - started)
+            ratios.append(spent[1] / spent[0])
+        return ratios[1:]
+
+    return statistics.median(asyncio.run(both()))
+
+
+def long_history_ratio(sidecar: Sidecar, rounds: int) -> float:
+    """What governance adds to a node with 5,000 messages in the state, against the same with 10."""
+
+    def added(messages: int) -> float:
+        history = [HumanMessage(f"message {i}", id=str(i)) for i in range(messages)]
+        bare, other = chain_of(step), governed(step, sidecar)
+        given = {"count": 1, "messages": history}
+        pairs = paired(
+            lambda: [bare.invoke(given) for _ in range(2)],
+            lambda: [other.invoke(given) for _ in range(2)],
+            rounds,
+            settle=sidecar.ledger.flush,
+        )
+        return min(o for _, o in pairs) - min(b for b, _ in pairs)
+
+    return added(5000) / added(10)
+
+
+def per_node(sidecar: Sidecar, nodes: int) -> tuple[float, float]:
+    """Checks and ledger rows that one node really made."""
+    checks = [0]
+
+    def counting(call: Any) -> Any:
+        from governance.call import Proceed
+
+        return (yield Proceed(call))
+
+    graph = govern(
+        chain_of(step, nodes),
+        contracts={"*": Contract(reads=["count"], writes=["count"], tokens=1000, gates=[counts])},
+        sidecar=sidecar,
+        filters=[counting],
+    )
+    sidecar.ledger.flush()
+    before = rows(sidecar)
+    graph.invoke({"count": 1})
+    sidecar.ledger.flush()
+    governance = graph.nodes["n0"].node.step.root
+    filters = governance.chain("node", governance.contract("n0"))
+    checks[0] = len(filters) - 1  # the counting filter itself checks nothing
+    return float(checks[0]), (rows(sidecar) - before) / nodes
+
+
+def rows(sidecar: Sidecar) -> int:
+    with sqlite3.connect(sidecar.ledger.path) as db:
+        return int(db.execute("SELECT count(*) FROM events").fetchone()[0])
+
+
+def langgraph_bench(script: Path | None, seconds: float) -> tuple[float | None, str]:
+    """LangGraph's own bench suite, bare against governed, by the conformance harness."""
+    if script is None or not script.exists():
+        return None, "langgraph_bench_geomean: give --harness PATH/bench_overhead.py (see CONTRIBUTING.md)"
+    command = [
+        sys.executable, str(script), "--path", str(Path.cwd()), "--rounds", "7", "--budget", str(seconds),
+        "--compiled", 'importlib.import_module("governance.testing.conformance").enforce',
+    ]  # fmt: skip
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip().splitlines()
+    ratios = [json.loads(line)["ratio_pairs_median"] for line in output if '"ratio_pairs_median"' in line]
+    if not ratios:
+        return None, "langgraph_bench_geomean: the harness printed no result; run it by hand to see why"
+    means = sorted(statistics.geometric_mean(random.choices(ratios, k=len(ratios))) for _ in range(2000))
+    return statistics.geometric_mean(ratios), f"langgraph_bench_geomean: {len(ratios)} benches, 95 % interval {means[50]:.3f} to {means[-51]:.3f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; ends within 50 s")
+    parser.add_argument("--json", action="store_true", help="print the JSON line only")
+    parser.add_argument("--harness", type=Path, help="bench_overhead.py of the LangGraph conformance harness")
+    parser.add_argument("--data", help="not used: this benchmark makes its own graphs")
+    options = parser.parse_args(argv)
+    rounds = 15 if options.quick else 60
+    with tempfile.TemporaryDirectory() as folder:
+        sidecar = Sidecar(ledger=Path(folder) / "ledger.db")
+        figures, notes = overhead_ratios(sidecar, rounds)
+        figures["slow_node_ratio"] = slow_node_ratio(sidecar, max(5, rounds // 3))
+        figures["long_history_ratio"] = long_history_ratio(sidecar, rounds // 2)
+        figures["checks_per_node"], figures["rows_per_node"] = per_node(sidecar, NODES)
+        sidecar.close()
+    geomean, note = langgraph_bench(options.harness, 40 if options.quick else 400)
+    measured = {**figures, "langgraph_bench_geomean": geomean}
+    targets = {k: t for k, t in TARGETS.items() if k != "langgraph_bench_geomean" or options.harness}
+    return report("overhead", measured, targets, notes="\n".join([*notes, note]), only_json=options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

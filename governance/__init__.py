@@ -1,0 +1,106 @@
+"""Sidecar: a governed boundary around every node of any LangGraph graph."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from governance.call import Call, Filter, Flow, Hold, ModelCall, NodeCall, Proceed, Run, Sleep, ToolCall
+    from governance.contracts import (
+        Approval,
+        Contract,
+        SideEffect,
+        Tool,
+        at_least,
+        at_most,
+        declares,
+        from_state,
+        matches,
+        one_of,
+    )
+    from governance.errors import GovernanceError, Refusal
+    from governance.gates import Gate, Verdict
+    from governance.operators import operator
+    from governance.plane.approvals import Card, Principal
+    from governance.policy import Policy, load_policy
+    from governance.sidecar import Sidecar, coverage, govern
+
+# Loaded when asked for: the pytest plugin lives in this package and must not cost every test run a second.
+_HOMES = {
+    "governance.call": (
+        "Call",
+        "Filter",
+        "Flow",
+        "Hold",
+        "ModelCall",
+        "NodeCall",
+        "Proceed",
+        "Run",
+        "Sleep",
+        "ToolCall",
+    ),
+    "governance.contracts": (
+        "Approval",
+        "Contract",
+        "SideEffect",
+        "Tool",
+        "at_least",
+        "at_most",
+        "declares",
+        "from_state",
+        "matches",
+        "one_of",
+    ),
+    "governance.errors": ("GovernanceError", "Refusal"),
+    "governance.gates": ("Gate", "Verdict"),
+    "governance.operators": ("operator",),
+    "governance.plane.approvals": ("Card", "Principal"),
+    "governance.policy": ("Policy", "load_policy"),
+    "governance.sidecar": ("Sidecar", "coverage", "govern"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'governance' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+__all__ = [
+    "Approval",
+    "Call",
+    "Card",
+    "Contract",
+    "Filter",
+    "Flow",
+    "Gate",
+    "GovernanceError",
+    "Hold",
+    "ModelCall",
+    "NodeCall",
+    "Policy",
+    "Principal",
+    "Proceed",
+    "Refusal",
+    "Run",
+    "SideEffect",
+    "Sidecar",
+    "Sleep",
+    "Tool",
+    "ToolCall",
+    "Verdict",
+    "at_least",
+    "at_most",
+    "coverage",
+    "declares",
+    "from_state",
+    "govern",
+    "load_policy",
+    "matches",
+    "one_of",
+    "operator",
+]

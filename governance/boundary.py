@@ -1,0 +1,232 @@
+"""Where calls begin: builds the call of a node, model or tool and runs its chain.
+
+Nothing here knows LangGraph's internals; `governance.seams` finds the facts and hands them in.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from governance import chain
+from governance.call import Call, Declared, ModelCall, NodeCall, ToolCall
+from governance.errors import ContractViolation, GovernanceError, LedgerError
+
+if TYPE_CHECKING:
+    from governance.sidecar import Governance
+
+CURRENT: contextvars.ContextVar[Call | None] = contextvars.ContextVar("sidecar_call", default=None)
+THREAD_MARK = "__sidecar_call__"
+
+
+class _Executions:
+    """Ids that no other execution has had, in this process or another."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._prefix = os.urandom(5).hex()
+        self._numbers = itertools.count()
+
+    def next(self) -> str:
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+
+EXECUTIONS = _Executions()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=EXECUTIONS.renew)
+
+
+def current_call() -> Call | None:
+    """The innermost governed call of this code, also in threads it started."""
+    call = CURRENT.get()
+    if call is None:
+        call = getattr(threading.current_thread(), THREAD_MARK, None)
+    return call
+
+
+def open_node(
+    governance: Governance,
+    *,
+    name: str,
+    place: str,
+    path: str,
+    session: str,
+    raw: Any,
+    config: Mapping[str, Any],
+    attempt: int,
+    parent: Call | None,
+    declared: Declared | None,
+    projects: bool,
+) -> NodeCall:
+    """The call of one node execution; raises where enforcement finds no contract for the place."""
+    contract = governance.contract(place)
+    if contract is None:
+        violation = ContractViolation(
+            f"{place} has no contract; add one under {place!r} or a pattern like "
+            f"{place.rpartition('/')[0] + '/*' if '/' in place else '*'!r}, or Contract.observe(reason=...)",
+            place=place,
+        )
+        raise parent.node.refuse(violation) if parent is not None else violation
+    return NodeCall(
+        name=name,
+        path=path,
+        execution=EXECUTIONS.next(),
+        governance=governance,
+        session=governance.session(session),
+        contract=contract,
+        parent=parent,
+        place=place,
+        input=raw,
+        config=config,
+        attempt=attempt,
+        raw=raw,
+        projects=projects,
+        declared=declared,
+    )
+
+
+def run_node(call: NodeCall, perform: Callable[[NodeCall], Any]) -> Any:
+    """Run a node inside its chain."""
+    filters = call.governance.chain("node", call.contract)
+    return chain.run(chain.Chain(filters, call), perform)
+
+
+async def arun_node(call: NodeCall, perform: Callable[[NodeCall], Awaitable[Any]]) -> Any:
+    """Run a node inside its chain, in async code."""
+    filters = call.governance.chain("node", call.contract)
+    return await chain.arun(chain.Chain(filters, call), perform)
+
+
+def close_node(call: NodeCall) -> None:
+    """The execution is over: what it left running can start nothing any more."""
+    call.state = "over"
+
+
+def model_call(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:
+    name = str(getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__)
+    return ModelCall(
+        name=name,
+        path=f"{parent.path}>model.{parent.node.next_ordinal(f'{parent.path}>model')}",
+        execution=EXECUTIONS.next(),
+        governance=parent.governance,
+        session=parent.session,
+        contract=parent.contract,
+        parent=parent,
+        messages=messages,
+        options=options,
+        model=model,
+    )
+
+
+def tool_call(parent: Call, tool: Any, args: Mapping[str, Any], call_id: str | None) -> ToolCall:
+    return ToolCall(
+        name=tool.name,
+        path=f"{parent.path}>{tool.name}.{_tool_ordinal(parent, tool.name, call_id)}",
+        execution=EXECUTIONS.next(),
+        governance=parent.governance,
+        session=parent.session,
+        contract=parent.contract,
+        parent=parent,
+        args=args,
+        tool=tool,
+        call_id=call_id,
+    )
+
+
+def _tool_ordinal(parent: Call, name: str, call_id: str | None) -> int:
+    """The number of this call among those of the same tool.
+
+    Tool calls of one message may run side by side, so the order in which they start says nothing;
+    the message does.
+    """
+    if call_id is not None and isinstance(parent, NodeCall):
+        messages = parent.raw if isinstance(parent.raw, list) else parent.read("messages")
+        for message in reversed(messages if isinstance(messages, list) else []):
+            asked = [c.get("id") for c in getattr(message, "tool_calls", None) or () if c.get("name") == name]
+            if call_id in asked:
+                return asked.index(call_id)
+            if asked:
+                break
+    return parent.node.next_ordinal(f"{parent.path}>{name}")
+
+
+def run_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Any]) -> Any:
+    """Run a model or tool inside its chain, with itself as the current call."""
+
+    def inside(inner: Any) -> Any:
+        token = CURRENT.set(inner)
+        try:
+            return perform(inner)
+        finally:
+            CURRENT.reset(token)
+
+    filters = call.governance.chain(call.boundary, call.contract)
+    return chain.run(chain.Chain(filters, call), inside)
+
+
+async def arun_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Awaitable[Any]]) -> Any:
+    """`run_inner` for async code."""
+
+    async def inside(inner: Any) -> Any:
+        token = CURRENT.set(inner)
+        try:
+            return await perform(inner)
+        finally:
+            CURRENT.reset(token)
+
+    filters = call.governance.chain(call.boundary, call.contract)
+    return await chain.arun(chain.Chain(filters, call), inside)
+
+
+def stream_inner(
+    call: ModelCall, produce: Callable[[Any], Iterator[Any]], fold: Callable[[list[Any]], Any]
+) -> Iterator[Any]:
+    """Stream a model inside its chain; the current call is set only while a piece is fetched."""
+
+    def inside(inner: Any) -> Iterator[Any]:
+        pieces = produce(inner)
+        while True:
+            token = CURRENT.set(inner)
+            try:
+                piece = next(pieces, END_OF_STREAM)
+            finally:
+                CURRENT.reset(token)
+            if piece is END_OF_STREAM:
+                return
+            yield piece
+
+    filters = call.governance.chain(call.boundary, call.contract)
+    yield from chain.stream(chain.Chain(filters, call), inside, fold)
+
+
+async def astream_inner(
+    call: ModelCall, produce: Callable[[Any], AsyncIterator[Any]], fold: Callable[[list[Any]], Any]
+) -> AsyncIterator[Any]:
+    """`stream_inner` for async code."""
+
+    async def inside(inner: Any) -> AsyncIterator[Any]:
+        pieces = produce(inner).__aiter__()
+        while True:
+            token = CURRENT.set(inner)
+            try:
+                piece = await anext(pieces, END_OF_STREAM)
+            finally:
+                CURRENT.reset(token)
+            if piece is END_OF_STREAM:
+                return
+            yield piece
+
+    filters = call.governance.chain(call.boundary, call.contract)
+    async for piece in chain.astream(chain.Chain(filters, call), inside, fold):
+        yield piece
+
+
+END_OF_STREAM = object()
+
+__all__ = ["GovernanceError", "LedgerError", "current_call"]

@@ -1,0 +1,202 @@
+"""The protocol on one screen: a call, what a filter may yield, and what a filter is.
+
+A filter is a generator around one call. It yields what it needs and never performs it, so the same
+text serves sync and async (the shape of `httpx.Auth.auth_flow`):
+
+    def stopwatch(call: Call) -> Flow:
+        started = time.monotonic()
+        update = yield Proceed(call)          # the rest of the chain, then the node
+        print(call.path, time.monotonic() - started)
+        return update
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from governance.contracts import Contract
+    from governance.errors import Refusal
+    from governance.plane.sessions import Session
+    from governance.sidecar import Governance
+
+Boundary = Literal["node", "model", "tool"]
+Update: TypeAlias = Any
+"""What a node returns: a mapping, a `Command`, a list of these, a model, a dataclass, or None."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call at one boundary, as filters see it.
+
+    `path` is structural: where in the graph this is, from the root down (`research#2.0/1:search#1.0`:
+    node, superstep, branch, and the ordinal of a nested run). It is the same after a resume, a retry
+    and a crash. `execution` is new every time.
+    """
+
+    boundary: ClassVar[Boundary]
+
+    name: str
+    path: str
+    execution: str
+    governance: Governance
+    session: Session
+    contract: Contract
+    parent: Call | None
+
+    @property
+    def node(self) -> NodeCall:
+        """The node (or task) this call happens in; the call itself where it is one."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class NodeCall(Call):
+    """One execution of a node or task."""
+
+    boundary = "node"
+
+    place: str
+    input: Any
+    config: Mapping[str, Any]
+    attempt: int
+    raw: Any = None
+    """The state as LangGraph gave it; `input` is what the contract lets the node see."""
+    projects: bool = True
+    """False for `Send` payloads, which are no state and are not projected."""
+    state: Literal["open", "running", "done", "over"] = "open"
+    refusal: Refusal | None = None
+    ordinals: dict[str, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    tokens: int = 0
+    feedback: str | None = None
+    effects_done: int = 0
+    declared: Declared | None = None
+    origin: Any = None
+    """The seam this call came through."""
+    send: Any = None
+    """LangGraph's own way to take a write; guarded while the node runs."""
+    seal: str = ""
+    """Strict mode: digest of the state before the node ran."""
+
+    @property
+    def node(self) -> NodeCall:
+        return self
+
+    def refuse(self, refusal: Refusal) -> Refusal:
+        """Latch a refusal: the first one stays, and nothing more starts in this call."""
+        if self.refusal is None:
+            self.refusal = refusal
+        return self.refusal
+
+    def next_ordinal(self, key: str) -> int:
+        """0, 1, 2, ... for the same tool or model within this execution."""
+        with self.lock:
+            number = self.ordinals.get(key, 0)
+            self.ordinals[key] = number + 1
+        return number
+
+    def read(self, key: str) -> Any:
+        """A value of the state this node was given, whatever shape the state has."""
+        raw = self.raw
+        return raw.get(key) if isinstance(raw, Mapping) else getattr(raw, key, None)
+
+
+@dataclass(slots=True)
+class ModelCall(Call):
+    """One call of a chat model inside a node."""
+
+    boundary = "model"
+
+    messages: list[Any]
+    options: Mapping[str, Any]
+    model: Any
+    prompt_tokens: int = 0
+    spent: int = 0
+    """Tokens this call was charged, known when it is over."""
+
+    @property
+    def node(self) -> NodeCall:
+        assert self.parent is not None
+        return self.parent.node
+
+
+@dataclass(slots=True)
+class ToolCall(Call):
+    """One call of a tool inside a node; `args` are the arguments as the caller gave them."""
+
+    boundary = "tool"
+
+    args: Mapping[str, Any]
+    tool: Any
+    call_id: str | None = None
+
+    @property
+    def node(self) -> NodeCall:
+        assert self.parent is not None
+        return self.parent.node
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the graph itself says about a node: its keys with their types, and where its edges lead."""
+
+    keys: frozenset[str] | None
+    types: Mapping[str, Any]
+    routes: frozenset[str]
+    reducers: frozenset[str] = frozenset()
+    open_ended: bool = False
+    """Whether a conditional edge of the node may lead anywhere."""
+    writes: Callable[[Any], tuple[list[tuple[str, Any]], list[str]]] | None = None
+    """Splits an update into (key, value) pairs and the nodes it sends control to."""
+
+
+class Slot(Protocol):
+    """Something held for the length of a call: a bulkhead's place, a reservation of tokens."""
+
+    def take(self) -> None: ...
+    def release(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """Run the rest of the chain, then the node, model or tool; the answer is its result."""
+
+    call: Call
+    within: float | None = None
+    """Seconds it may take; what cannot be interrupted is abandoned and can start nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait without blocking anybody else."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Take a slot now; the driver releases it when the filter is over, however it ends."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Do blocking work: called as it is in sync code, off the event loop in async code."""
+
+    work: Callable[[], Any]
+    awork: Callable[[], Awaitable[Any]] | None = None
+
+
+Effect = Proceed | Sleep | Hold | Run
+Flow: TypeAlias = Generator[Effect, Any, Any]
+
+
+class Filter(Protocol):
+    """One concern around one call: look, change, refuse, or go on with `Proceed`."""
+
+    def __call__(self, call: Any, /) -> Flow: ...

@@ -1,0 +1,253 @@
+"""Runs a chain of filters around a call: one stack machine, and drivers of a few lines each.
+
+The machine decides what happens next; a driver performs it, plainly or with `await`. Interrupts,
+drains and cancellations are never thrown into a filter, where an `except Exception` could swallow
+them: the filters are closed instead, from the inside out, and every slot they hold is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from typing import Any
+
+from langgraph.errors import GraphBubbleUp
+
+from governance.call import Call, Effect, Filter, Flow, Hold, Proceed, Run, Sleep, Slot
+from governance.errors import DeadlineExceeded, Refusal
+
+
+class _Stopped(Exception):
+    """Carries a `StopIteration` through generators, which would turn it into a `RuntimeError`."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(original)
+        self.original = original
+
+
+class Chain:
+    """One run through the filters, the first one outermost; single use."""
+
+    __slots__ = ("_filters", "_flows", "_held", "call", "result")
+
+    def __init__(self, filters: Sequence[Filter], call: Call) -> None:
+        self._filters = filters
+        self._flows: list[Flow] = []
+        self._held: list[tuple[int, Slot]] = []
+        self.call = call
+        self.result: Any = None
+
+    def start(self) -> Effect | None:
+        """The first effect to perform, or None when the chain is over (then `result` is set)."""
+        if not self._filters:
+            return Proceed(self.call)
+        self._flows.append(self._filters[0](self.call))
+        return self._advance(None, None)
+
+    def send(self, value: Any) -> Effect | None:
+        """Hand in what came of the last effect."""
+        return self._advance(value, None)
+
+    def throw(self, error: BaseException) -> Effect | None:
+        """Hand in the error of the last effect; raises it where no filter handles it."""
+        return self._advance(None, error)
+
+    def close(self) -> None:
+        """End every filter that still runs and release what it holds."""
+        while self._flows:
+            try:
+                self._flows[-1].close()
+            finally:
+                self._leave()
+
+    def _advance(self, value: Any, error: BaseException | None) -> Effect | None:
+        flows, filters = self._flows, self._filters
+        while flows:
+            try:
+                effect = flows[-1].send(value) if error is None else flows[-1].throw(error)
+                value = error = None
+                if type(effect) is Hold:
+                    effect.slot.take()
+                    self._held.append((len(flows), effect.slot))
+                    continue
+            except StopIteration as done:
+                value, error = done.value, None
+                self._leave()
+                continue
+            except BaseException as raised:
+                value, error = None, raised
+                self._leave()
+                continue
+            if type(effect) is not Proceed:
+                return effect
+            self.call = effect.call
+            if len(flows) == len(filters):
+                return effect
+            flows.append(filters[len(flows)](effect.call))
+        if error is not None:
+            raise error.original if isinstance(error, _Stopped) else error
+        self.result = value
+        return None
+
+    def _leave(self) -> None:
+        depth = len(self._flows)
+        self._flows.pop()
+        while self._held and self._held[-1][0] >= depth:
+            self._held.pop()[1].release()
+
+
+def run(chain: Chain, perform: Callable[[Any], Any]) -> Any:
+    """Drive a chain in sync code; `perform` is the node, model or tool itself."""
+    try:
+        effect = chain.start()
+        while effect is not None:
+            try:
+                if type(effect) is Proceed:
+                    value = perform(effect.call) if effect.within is None else _bounded(effect, perform)
+                else:
+                    value = _do(effect)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                effect = chain.throw(_Stopped(error) if isinstance(error, StopIteration) else error)
+            else:
+                effect = chain.send(value)
+        return chain.result
+    finally:
+        chain.close()
+
+
+async def arun(chain: Chain, perform: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Drive a chain in async code."""
+    try:
+        effect = chain.start()
+        while effect is not None:
+            try:
+                if type(effect) is Proceed:
+                    value = await (perform(effect.call) if effect.within is None else _abounded(effect, perform))
+                else:
+                    value = await _ado(effect)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                effect = chain.throw(error)
+            else:
+                effect = chain.send(value)
+        return chain.result
+    finally:
+        chain.close()
+
+
+def stream(
+    chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable[[list[Any]], Any]
+) -> Iterator[Any]:
+    """Drive a chain around a stream: pieces pass as they come, `fold` makes the result of them."""
+    try:
+        effect, passed = chain.start(), False
+        while effect is not None:
+            pieces: list[Any] = []
+            try:
+                if type(effect) is Proceed:
+                    for piece in produce(effect.call):
+                        pieces.append(piece)
+                        passed = True
+                        yield piece
+                    value = fold(pieces)
+                else:
+                    value = _do(effect)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                effect = chain.throw(error)
+            else:
+                effect = chain.send(value)
+        if not passed:
+            yield chain.result
+    finally:
+        chain.close()
+
+
+async def astream(
+    chain: Chain, produce: Callable[[Any], AsyncIterator[Any]], fold: Callable[[list[Any]], Any]
+) -> AsyncIterator[Any]:
+    """`stream` for async code."""
+    try:
+        effect, passed = chain.start(), False
+        while effect is not None:
+            pieces: list[Any] = []
+            try:
+                if type(effect) is Proceed:
+                    async for piece in produce(effect.call):
+                        pieces.append(piece)
+                        passed = True
+                        yield piece
+                    value = fold(pieces)
+                else:
+                    value = await _ado(effect)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                effect = chain.throw(error)
+            else:
+                effect = chain.send(value)
+        if not passed:
+            yield chain.result
+    finally:
+        chain.close()
+
+
+def _bounded(effect: Proceed, perform: Callable[[Any], Any]) -> Any:
+    """Wait no longer than allowed; a thread that goes on is refused whatever it tries to start."""
+    done: Future[Any] = Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            done.set_result(context.run(perform, effect.call))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name=f"sidecar-{effect.call.name}", daemon=True).start()
+    finished, _ = wait((done,), effect.within)
+    if not finished:
+        raise _late(effect)
+    return done.result()
+
+
+async def _abounded(effect: Proceed, perform: Callable[[Any], Awaitable[Any]]) -> Any:
+    task = asyncio.ensure_future(perform(effect.call))
+    try:
+        finished, _ = await asyncio.wait((task,), timeout=effect.within)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if not finished:
+        late = _late(effect)
+        task.cancel()  # not awaited: code that swallows the cancellation must not hold the run
+        raise late
+    return task.result()
+
+
+def _late(effect: Proceed) -> Refusal:
+    node = effect.call.node
+    return node.refuse(DeadlineExceeded(f"{node.place} took longer than {effect.within} s", seconds=effect.within))
+
+
+def _do(effect: Effect) -> Any:
+    if isinstance(effect, Sleep):
+        return time.sleep(effect.seconds)
+    if isinstance(effect, Run):
+        return effect.work()
+    raise TypeError(f"a filter yielded {effect!r}; expected Proceed, Sleep, Hold or Run")
+
+
+async def _ado(effect: Effect) -> Any:
+    if isinstance(effect, Sleep):
+        return await asyncio.sleep(effect.seconds)
+    if isinstance(effect, Run):
+        return await (effect.awork() if effect.awork else asyncio.to_thread(effect.work))
+    raise TypeError(f"a filter yielded {effect!r}; expected Proceed, Sleep, Hold or Run")

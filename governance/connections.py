@@ -1,0 +1,101 @@
+"""Raw connections and processes of a node's own code, seen by a Python audit hook.
+
+What happens inside a model or tool call is that call's business and passed. Everything else a node
+connects to must be named in its contract's `hosts`; observed nodes are only recorded. An audit hook
+sees what CPython does: sockets of C libraries (libpq, uvloop, gRPC) pass it by, and
+`docs/threat-model.md` says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import sys
+import threading
+from typing import Any
+
+from governance.boundary import current_call
+from governance.call import NodeCall
+from governance.errors import AuthorityRefused
+
+SOCKETS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"})
+PROCESSES = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"})
+WATCHED = SOCKETS | PROCESSES
+_busy = threading.local()
+_names: dict[str, set[str]] = {}
+NAMES_KEPT = 4096
+
+
+def install() -> None:
+    """Add the hook (a process keeps it for life) and learn which name an address came from."""
+    sys.addaudithook(_hook)
+    resolve = socket.getaddrinfo
+
+    @functools.wraps(resolve)
+    def learning(host: Any, *args: Any, **kwargs: Any) -> Any:
+        found = resolve(host, *args, **kwargs)
+        if current_call() is not None and isinstance(host, str):
+            if len(_names) > NAMES_KEPT:
+                _names.clear()
+            for entry in found:
+                _names.setdefault(str(entry[4][0]), set()).add(host.lower())
+        return found
+
+    socket.getaddrinfo = learning
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if event not in WATCHED:
+        return
+    call = current_call()
+    if not isinstance(call, NodeCall) or call.state not in ("open", "running") or getattr(_busy, "now", False):
+        return
+    _busy.now = True  # recording must not be watched itself
+    try:
+        _judge(event, args, call)
+    finally:
+        _busy.now = False
+
+
+def _judge(event: str, args: tuple[Any, ...], call: NodeCall) -> None:
+    contract = call.contract
+    if event in PROCESSES:
+        target, allowed = f"process {args[0]!r}"[:200], contract.processes or "hosts" in contract.waives
+    else:
+        names = _hosts(event, args)
+        target, allowed = names[0], "hosts" in contract.waives or any(n in contract.hosts for n in names)
+    if allowed and contract.enforced:
+        return
+    if not (call.governance.enforcing and contract.enforced):
+        _record(call, "connection.seen", target, event)
+        return
+    refusal = AuthorityRefused(
+        f"{call.place} tried to reach {target} past the tools; its contract allows: "
+        f"{', '.join(sorted(contract.hosts)) or 'no host'}",
+        code="connection",
+        target=target,
+    )
+    _record(call, "connection.refused", target, event)
+    raise call.refuse(refusal)
+
+
+def _hosts(event: str, args: tuple[Any, ...]) -> list[str]:
+    """The names a connection may be known by, the plainest first."""
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        return [_text(args[0])]
+    address = args[1]
+    if not isinstance(address, tuple):
+        return [f"unix:{_text(address)}"]
+    host = _text(address[0])
+    return [host, *sorted(_names.get(host, ()))]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace").lower()
+    return str(value).lower()
+
+
+def _record(call: NodeCall, kind: str, target: str, event: str) -> None:
+    body = {"target": target, "event": event, "execution": call.execution}
+    call.governance.ledger.record(call.session.id, kind, path=call.path, actor=call.name, body=body)

@@ -1,0 +1,311 @@
+"""What a node may read, write, call, reach and spend: frozen values, checked when they are built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+from governance.errors import ContractError
+
+if TYPE_CHECKING:
+    from governance.call import ToolCall
+    from governance.gates import Gate
+
+Constraint = Callable[[Any, "ToolCall"], str | None]
+"""Looks at one argument of a tool call and returns why it is refused, or None."""
+
+Waivable = Literal["cache", "overwrite", "mutation", "unknown_keys", "types", "tools", "hosts", "routes", "loops"]
+EFFECT_MARK = "__sidecar_effect__"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SideEffect:
+    """What a tool does to the world; it decides whether a repeat is harmless and how to take it back.
+
+    `key` is a format string over the tool's arguments (`"refund:{order_id}"`): the business identity
+    of the effect. `undo(args, outcome)` reverses a finished effect, `dry_run(args)` tells what would
+    happen, `reconcile(args)` finds the outcome of an effect whose end nobody saw, or returns None.
+    """
+
+    kind: Literal["read", "write", "external"]
+    idempotent: bool = field(default=False, kw_only=True)
+    key: str | None = field(default=None, kw_only=True)
+    undo: Callable[[Mapping[str, Any], Any], Any] | None = field(default=None, kw_only=True)
+    dry_run: Callable[[Mapping[str, Any]], str] | None = field(default=None, kw_only=True)
+    reconcile: Callable[[Mapping[str, Any]], Any | None] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("read", "write", "external"):
+            raise ContractError(
+                f"SideEffect kind must be 'read', 'write' or 'external', not {self.kind!r}", kind=self.kind
+            )
+
+    @property
+    def changes(self) -> bool:
+        return self.kind != "read"
+
+
+READ = SideEffect("read")
+
+
+def declares(effect: SideEffect) -> Callable[[T], T]:
+    """Declare the side effect of a LangChain tool; every governed call of the tool then honours it."""
+
+    def mark(tool: T) -> T:
+        # Tools are pydantic models that forbid unknown attributes, yet they copy their __dict__.
+        vars(tool)[EFFECT_MARK] = effect
+        return tool
+
+    return mark
+
+
+def effect_of(tool: Any) -> SideEffect | None:
+    """The effect that a tool declares, or None when it declares nothing."""
+    found = getattr(tool, "__dict__", {}).get(EFFECT_MARK)
+    return found if isinstance(found, SideEffect) else None
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Leave to call one tool, with `where` constraints on its arguments.
+
+    With `approval`, a person approves the exact arguments before each call. With
+    `refusals="answer"` a refused call is answered with the reason, as a tool result the model can
+    read, instead of ending the node; the tool does not run in either case.
+    """
+
+    name: str
+    where: Mapping[str, Constraint] = field(default_factory=dict)
+    approval: Approval | None = field(default=None, kw_only=True)
+    refusals: Literal["raise", "answer"] = field(default="raise", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A person decides before anything is committed; no answer within `expires` seconds is a no."""
+
+    reason: str = "this step needs a person's approval"
+    expires: float = field(default=24 * 3600.0, kw_only=True)
+    by: frozenset[str] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.by is not None:
+            object.__setattr__(self, "by", frozenset(self.by))
+        if self.expires <= 0:
+            raise ContractError(f"Approval.expires must be more than 0 seconds, not {self.expires}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What one node promises and may do; everything it does not name is refused in enforce mode.
+
+    `reads`, `writes`: state keys; None means all keys of the schema. `writes` may map keys to types,
+    otherwise the schema's own types are checked. `routes`: nodes it may send control to besides the
+    edges drawn in the graph. `tools`: names or `Tool` with argument constraints. `effects`: effects of
+    tools that declare none. `hosts`: what it may connect to outside tools and models. `tokens`: prompt
+    and completion of all its model calls in one execution. `timeout`: seconds. `attempts`: executions
+    at most, the first included, when a gate or the contract asks for a repair. `feedback`: the state
+    key that carries a gate's words where the state has no messages. `waives` switches single checks
+    off and is listed in the coverage report.
+    """
+
+    reads: frozenset[str] | None = None
+    writes: Mapping[str, Any] | frozenset[str] | None = None
+    routes: frozenset[str] | None = None
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    effects: Mapping[str, SideEffect] = field(default_factory=dict)
+    hosts: frozenset[str] = frozenset()
+    processes: bool = False
+    tokens: int | None = None
+    timeout: float | None = None
+    gates: tuple[Gate, ...] = ()
+    approval: Approval | None = None
+    role: str | None = None
+    attempts: int = 1
+    feedback: str | None = None
+    waives: frozenset[Waivable] = frozenset()
+    observed: str | None = None
+
+    def __init__(
+        self,
+        *,
+        reads: Iterable[str] | None = None,
+        writes: Mapping[str, Any] | Iterable[str] | None = None,
+        routes: Iterable[str] | None = None,
+        tools: Iterable[Tool | str] = (),
+        effects: Mapping[str, SideEffect] | None = None,
+        hosts: Iterable[str] = (),
+        processes: bool = False,
+        tokens: int | None = None,
+        timeout: float | None = None,
+        gates: Iterable[Gate] = (),
+        approval: Approval | None = None,
+        role: str | None = None,
+        attempts: int = 1,
+        feedback: str | None = None,
+        waives: Iterable[Waivable] = (),
+        observed: str | None = None,
+    ) -> None:
+        rules = [t if isinstance(t, Tool) else Tool(t) for t in _several(tools, "tools")]
+        values: dict[str, Any] = {
+            "reads": None if reads is None else frozenset(_several(reads, "reads")),
+            "writes": _writes(writes),
+            "routes": None if routes is None else frozenset(_several(routes, "routes")),
+            "tools": {rule.name: rule for rule in rules},
+            "effects": dict(effects or {}),
+            "hosts": frozenset(h.lower() for h in _several(hosts, "hosts")),
+            "processes": processes,
+            "tokens": _positive(tokens, "tokens"),
+            "timeout": _positive(timeout, "timeout"),
+            "gates": tuple(_several(gates, "gates")),
+            "approval": approval,
+            "role": role,
+            "attempts": _positive(attempts, "attempts"),
+            "feedback": feedback,
+            "waives": frozenset(_several(waives, "waives")),
+            "observed": observed,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def observe(cls, *, reason: str) -> Contract:
+        """A waiver: the node is recorded and nothing is enforced on it; `reason` is listed."""
+        if not reason.strip():
+            raise ContractError("Contract.observe needs a reason that an auditor can read")
+        return cls(observed=reason)
+
+    @classmethod
+    def permissive(cls) -> Contract:
+        """Every check runs and none is narrower than LangGraph itself; a start for migration."""
+        return cls(
+            waives=get_args(Waivable),
+            processes=True,
+        )
+
+    def narrowed(self, **changes: Any) -> Contract:
+        """A copy with some fields changed, validated like a new one."""
+        current = {f.name: getattr(self, f.name) for f in fields(self)}
+        current["tools"] = tuple(self.tools.values())
+        return Contract(**{**current, **changes})
+
+    @cached_property
+    def digest(self) -> str:
+        """Short digest of everything that can change a decision; stored with what it allowed."""
+        from governance.canonical import digest
+
+        described = {f.name: getattr(self, f.name) for f in fields(self)}
+        return digest(described)[:16]
+
+    @property
+    def enforced(self) -> bool:
+        return self.observed is None
+
+    def tool(self, name: str) -> Tool | None:
+        """The rule for a tool, or None when the node may not call it."""
+        found = self.tools.get(name)
+        if found is None and "tools" in self.waives:
+            return Tool(name)
+        return found
+
+
+def one_of(*allowed: Any) -> Constraint:
+    """The argument must equal one of these values."""
+
+    def check(value: Any, call: ToolCall) -> str | None:
+        if any(value == one and type(value) is type(one) for one in allowed):
+            return None
+        return f"must be one of {', '.join(map(repr, allowed))}, not {value!r}"
+
+    return check
+
+
+def at_most(limit: float) -> Constraint:
+    """The argument must be a number up to `limit`."""
+
+    def check(value: Any, call: ToolCall) -> str | None:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= limit:
+            return None
+        return f"must be a number up to {limit}, not {value!r}"
+
+    return check
+
+
+def at_least(limit: float) -> Constraint:
+    """The argument must be a number from `limit` up."""
+
+    def check(value: Any, call: ToolCall) -> str | None:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= limit:
+            return None
+        return f"must be a number of at least {limit}, not {value!r}"
+
+    return check
+
+
+def matches(pattern: str) -> Constraint:
+    """The argument must be a text that the whole regular expression matches."""
+    compiled = re.compile(pattern)
+
+    def check(value: Any, call: ToolCall) -> str | None:
+        if isinstance(value, str) and compiled.fullmatch(value):
+            return None
+        return f"must match {pattern!r}, not {value!r}"
+
+    return check
+
+
+def from_state(key: str, pick: Callable[[Any], Any] = lambda value: value) -> Constraint:
+    """The argument must equal what the node was given in `key`, or be a member of it.
+
+    `pick` takes the part of the state's value that counts. An agent can then act only on the
+    thing its session is about.
+    """
+
+    def check(value: Any, call: ToolCall) -> str | None:
+        known = pick(call.node.read(key))
+        members = known if isinstance(known, (list, tuple, set, frozenset)) else (known,)
+        if any(value == one and type(value) is type(one) for one in members):
+            return None
+        return f"must come from the state key {key!r}, not {value!r}"
+
+    return check
+
+
+def _several(given: Iterable[Any], name: str) -> tuple[Any, ...]:
+    if isinstance(given, str):
+        raise ContractError(f"Contract.{name} takes several values; write ({given!r},)", field=name)
+    return tuple(given)
+
+
+def _writes(given: Mapping[str, Any] | Iterable[str] | None) -> Mapping[str, Any] | frozenset[str] | None:
+    if given is None:
+        return None
+    return dict(given) if isinstance(given, Mapping) else frozenset(_several(given, "writes"))
+
+
+def _positive(value: Any, name: str) -> Any:
+    if value is not None and value <= 0:
+        raise ContractError(f"Contract.{name} must be more than 0, not {value!r}", field=name)
+    return value
+
+
+__all__ = [
+    "READ",
+    "Approval",
+    "Constraint",
+    "Contract",
+    "SideEffect",
+    "Tool",
+    "at_least",
+    "at_most",
+    "declares",
+    "effect_of",
+    "from_state",
+    "matches",
+    "one_of",
+    "replace",
+]

@@ -1,0 +1,163 @@
+"""Everything Sidecar raises, as one tree.
+
+* GovernanceError
+  x ConfigurationError        what was given to `govern` cannot be used
+    + ContractError           a contract is missing, or does not fit the graph
+    + PolicyError             a policy file is wrong; the message names the place
+    + UnsupportedVersion      LangGraph moved something a seam stands on
+  x Refusal                   an action was refused; final for the call it was refused in
+    + ContractViolation       a read, a write, a type or a key outside the contract
+    + AuthorityRefused        a tool, an argument, a route or a host outside the contract
+    + BudgetExceeded          tokens
+    + LoopStopped             the same thing again and again
+    + Halted                  the kill switch
+    + GateRefused             a gate said halt, or revisions ran out
+    + ApprovalDenied          a person (or the expiry of the question) said no
+    + DoorClosed              state changed from outside the nodes
+    + DeadlineExceeded        a node took longer than its contract allows
+    + EffectInDoubt           an effect began and nobody knows how it ended
+    + Abandoned               code of an execution that is over tried to go on
+  x LedgerError               the record cannot be written; in enforce mode nothing runs then
+  x Revise                    not an error: asks LangGraph to run the node again, with feedback
+  x Escalate                  not an error: asks a person about an update
+
+All derive from `RuntimeError`, which LangGraph's default retry policy leaves alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class GovernanceError(RuntimeError):
+    """Something Sidecar decided or could not do; `code` names the rule, `facts` carry the data."""
+
+    code = "governance"
+
+    def __init__(self, message: str, *, code: str | None = None, **facts: Any) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+        self.facts = facts
+
+    @property
+    def reason(self) -> str:
+        return str(self.args[0]) if self.args else self.code
+
+
+class ConfigurationError(GovernanceError):
+    """What was given to `govern` cannot be used; nothing was changed."""
+
+    code = "configuration"
+
+
+class ContractError(ConfigurationError):
+    """A contract is missing or does not fit the graph."""
+
+    code = "contract-misfit"
+
+
+class PolicyError(ConfigurationError):
+    """A policy file is wrong; the message names file and key."""
+
+    code = "policy"
+
+
+class UnsupportedVersion(ConfigurationError):
+    """LangGraph or LangChain moved something a seam stands on; nothing was patched."""
+
+    code = "unsupported-version"
+
+
+class Refusal(GovernanceError):
+    """An action was refused; the call it happened in can do nothing more, whatever its code catches."""
+
+    code = "refused"
+
+
+class ContractViolation(Refusal):
+    """A read, a write, a type or a key outside the contract."""
+
+    code = "contract"
+
+
+class AuthorityRefused(Refusal):
+    """A tool, an argument, a route or a host that the contract does not name."""
+
+    code = "authority"
+
+
+class BudgetExceeded(Refusal):
+    """The tokens left do not cover what the call would need."""
+
+    code = "budget"
+
+
+class LoopStopped(Refusal):
+    """The session repeats itself without progress."""
+
+    code = "loop"
+
+
+class Halted(Refusal):
+    """An operator, or a rule, stopped this session, agent or tool, or everything."""
+
+    code = "halted"
+
+
+class GateRefused(Refusal):
+    """A gate rejected the update for good."""
+
+    code = "gate"
+
+
+class ApprovalDenied(Refusal):
+    """A person said no, or nobody answered before the question expired."""
+
+    code = "denied"
+
+
+class DoorClosed(Refusal):
+    """State was to be changed past the nodes (`update_state`, `Command` input, a rewind, a cache)."""
+
+    code = "door"
+
+
+class DeadlineExceeded(Refusal):
+    """A node ran longer than its contract allows; what it still does can start no effect."""
+
+    code = "deadline"
+
+
+class EffectInDoubt(Refusal):
+    """An effect began earlier and its outcome is unknown, or came with other arguments."""
+
+    code = "effect-in-doubt"
+
+
+class Abandoned(Refusal):
+    """Code of an execution that already ended tried to call a model or a tool."""
+
+    code = "abandoned"
+
+
+class LedgerError(GovernanceError):
+    """The ledger cannot be written, so in enforce mode nothing may happen."""
+
+    code = "ledger"
+
+
+class Revise(GovernanceError):
+    """The node should run again with `feedback`; LangGraph's own retry loop does that."""
+
+    code = "revise"
+
+
+class Escalate(GovernanceError):
+    """A person should decide about `update` before it is committed."""
+
+    code = "escalate"
+
+    def __init__(self, message: str, *, update: Any, evidence: Any = None) -> None:
+        super().__init__(message, evidence=evidence)
+        self.update = update

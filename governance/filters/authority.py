@@ -1,0 +1,116 @@
+"""Who may act now: stops, the latch of an earlier refusal, and the tools with their arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.messages import ToolMessage
+
+from governance.call import Call, Flow, NodeCall, Proceed, Run, ToolCall
+from governance.contracts import Tool
+from governance.errors import Abandoned, AuthorityRefused, Halted, Refusal
+
+
+class Authority:
+    """Refuses before anything is spent; a refusal latches on the node it happens in."""
+
+    def __call__(self, call: Call) -> Flow:
+        node, control = call.node, call.governance.sidecar.control
+        if not control.ready:
+            yield Run(control.wait_ready)
+        if call is node:
+            check_stops(node)
+            result = yield Proceed(call)
+            if node.refusal is not None:  # the node's code may have swallowed it
+                raise node.refusal
+            return result
+        check_latch(node)
+        try:
+            check_stops(call)
+            if isinstance(call, ToolCall):
+                check_tool(call)
+        except Refusal as refusal:
+            rule = call.contract.tool(call.name)
+            if isinstance(refusal, AuthorityRefused) and rule is not None and rule.refusals == "answer":
+                record_answer(call, refusal)
+                return answer(call, refusal)
+            raise node.refuse(refusal) from None
+        try:
+            return (yield Proceed(call))
+        except Refusal as refusal:
+            raise node.refuse(refusal) from None
+
+
+def check_latch(node: NodeCall) -> None:
+    """After a refusal, or after the end of the execution, nothing more starts in it."""
+    if node.refusal is not None:
+        raise node.refusal
+    if node.state == "over":
+        raise Abandoned(f"{node.path} is over; a thread or task it left behind may not act", path=node.path)
+
+
+def check_stops(call: Call) -> None:
+    """Raise `Halted` where an operator stopped this call's session, agent, tool, or everything."""
+    stops = call.governance.stops
+    if not stops:
+        return
+    places = [("all", "*"), ("session", call.session.id), ("agent", call.node.place), ("agent", call.node.name)]
+    if call.contract.role:
+        places.append(("agent", call.contract.role))
+    if isinstance(call, ToolCall):
+        places.append(("tool", call.name))
+    for place in places:
+        order = stops.get(place)
+        if order is not None:
+            raise Halted(
+                f"stopped by {order.by}: {order.reason} (`sidecar resume {order.scope} {order.name}` lifts it)",
+                scope=order.scope,
+                name=order.name,
+            )
+
+
+def check_tool(call: ToolCall) -> None:
+    """The tool must be in the contract, and every constrained argument must hold."""
+    rule = call.contract.tool(call.name)
+    if rule is None:
+        allowed = ", ".join(sorted(call.contract.tools)) or "none"
+        raise AuthorityRefused(
+            f"{call.node.place} may not call {call.name}; its contract allows: {allowed}",
+            tool=call.name,
+            args=dict(call.args),
+        )
+    problem = broken_constraint(rule, call)
+    if problem is not None:
+        raise AuthorityRefused(
+            f"{call.node.place} may not call {call.name} like this: {problem}", tool=call.name, args=dict(call.args)
+        )
+
+
+def broken_constraint(rule: Tool, call: ToolCall) -> str | None:
+    for argument, constraint in rule.where.items():
+        try:
+            problem = constraint(call.args.get(argument), call)
+        except Exception as error:  # a constraint that cannot judge does not allow
+            problem = f"the constraint failed ({error})"
+        if problem is not None:
+            return f"{argument} {problem}"
+    return None
+
+
+def record_answer(call: Call, refusal: Refusal) -> None:
+    call.governance.ledger.record(
+        call.session.id,
+        "tool.answered",
+        path=call.path,
+        actor=call.name,
+        body={"code": refusal.code, "reason": refusal.reason, "facts": refusal.facts, "execution": call.execution},
+    )
+
+
+def answer(call: Call, refusal: Refusal) -> Any:
+    """The refusal as a tool result, in the form the caller of the tool expects."""
+    assert isinstance(call, ToolCall)
+    text = f"Refused: {refusal.reason}"
+    if call.call_id is None:
+        return text
+    return ToolMessage(text, tool_call_id=call.call_id, name=call.name, status="error")

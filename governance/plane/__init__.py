@@ -1,0 +1,1 @@
+"""What many calls share: ledger, sessions, control switches, approvals, effects."""

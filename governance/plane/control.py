@@ -1,0 +1,229 @@
+"""The file operators write to: stops, approvals and effects, shared by all processes on it.
+
+Reading it at every call would block event loops, so a background thread keeps a snapshot of what the
+hot path asks (`stops`, pending cards) and refreshes it when another process has committed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from governance.errors import LedgerError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS stops(
+    scope TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY(scope, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cards(
+    id TEXT PRIMARY KEY, session TEXT NOT NULL, path TEXT NOT NULL, kind TEXT NOT NULL, what TEXT NOT NULL,
+    evidence TEXT NOT NULL, payload_type TEXT NOT NULL, payload BLOB NOT NULL, digest TEXT NOT NULL,
+    contract TEXT NOT NULL, proposer TEXT NOT NULL, approvers TEXT NOT NULL, asked REAL NOT NULL,
+    expires REAL NOT NULL, state TEXT NOT NULL, principal TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '', edited TEXT, decided REAL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS cards_by_place ON cards(session, path);
+CREATE INDEX IF NOT EXISTS cards_by_state ON cards(state, decided);
+CREATE TABLE IF NOT EXISTS effects(
+    key TEXT PRIMARY KEY, session TEXT NOT NULL, tool TEXT NOT NULL, digest TEXT NOT NULL, args TEXT NOT NULL,
+    state TEXT NOT NULL, execution TEXT NOT NULL, business TEXT, result_type TEXT, result BLOB,
+    started REAL NOT NULL, finished REAL) WITHOUT ROWID;
+PRAGMA user_version=1;
+"""
+MATTERING = (
+    "SELECT session, id, state FROM cards WHERE state IN ('pending','approved','edited') "
+    "OR (state IN ('denied','expired') AND decided > ?)"
+)
+REMEMBERED = 7 * 24 * 3600.0
+"""Seconds a denial is remembered at its place without a question to the disk."""
+REFRESH = 0.02
+"""Seconds until a stop of another process is seen here, at most (plus the time of one small query)."""
+
+Scope = Literal["all", "session", "agent", "tool"]
+
+
+class Stop(NamedTuple):
+    """A standing order that something may not run."""
+
+    scope: str
+    name: str
+    reason: str
+    by: str
+    at: float
+
+
+class Control:
+    """The control file of one installation."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._reset()
+        _LIVE.add(self)
+
+    @property
+    def stops(self) -> Mapping[tuple[str, str], Stop]:
+        """Snapshot of the standing stops, by (scope, name)."""
+        return self._stops
+
+    @property
+    def ready(self) -> bool:
+        """Whether the snapshot has been read and is kept fresh."""
+        return self._ready.is_set()
+
+    def watch(self) -> None:
+        """Start to keep the snapshot fresh; `wait_ready` tells when it has been read."""
+        if self._watcher is not None:
+            return
+        with self._lock:
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._follow, name="sidecar-control", daemon=True)
+                self._watcher.start()
+
+    def wait_ready(self) -> None:
+        """Return once the snapshot is there; raises `LedgerError` where the file cannot be read."""
+        self.watch()
+        self._ready.wait()
+        if self._failed is not None:
+            raise self._failed
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One durable transaction on the control file (blocking: never on an event loop)."""
+        with self._lock:
+            db = self._connect()
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise LedgerError(
+                    f"the control file {self.path} cannot be written ({error}); free the disk or mend its rights",
+                    code="control",
+                ) from error
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def stop(self, scope: Scope, name: str = "*", *, reason: str, by: str) -> Stop:
+        """Forbid a session, an agent, a tool or everything from now on."""
+        order = Stop(scope, name, reason, by, time.time())
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO stops VALUES(?,?,?,?,?)", order)
+        self._stops = MappingProxyType({**self._stops, (scope, name): order})
+        return order
+
+    def resume(self, scope: Scope, name: str = "*") -> bool:
+        """Lift a stop; False when there was none."""
+        with self.transaction() as db:
+            lifted = db.execute("DELETE FROM stops WHERE scope=? AND name=?", (scope, name)).rowcount > 0
+        self._stops = MappingProxyType({k: v for k, v in self._stops.items() if k != (scope, name)})
+        return lifted
+
+    def pending(self, session: str) -> tuple[str, ...]:
+        """Ids of the questions this session waits for, as far as this process knows."""
+        return tuple(card for card, state in self._cards.get(session, {}).items() if state == "pending")
+
+    def has_cards(self, session: str) -> bool:
+        """Whether a question of this session may still matter; without one, nobody has to look."""
+        return session in self._cards
+
+    def note_card(self, session: str, card: str, state: str) -> None:
+        """Put a change of this process into the snapshot at once."""
+        known = {**self._cards.get(session, {}), card: state}
+        if state in ("committed", "superseded"):
+            del known[card]
+        with self._lock:
+            cards = {**self._cards, session: known}
+            if not known:
+                del cards[session]
+            self._cards = cards
+
+    def close(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        self._ended.set()
+        if watcher is not None and watcher.is_alive():
+            watcher.join()
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+        self._ended, self._ready = threading.Event(), threading.Event()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = None
+        self._watcher: threading.Thread | None = None
+        self._ended, self._ready = threading.Event(), threading.Event()
+        self._failed: LedgerError | None = None
+        self._version = -1
+        self._stops: Mapping[tuple[str, str], Stop] = MappingProxyType({})
+        self._cards: dict[str, dict[str, str]] = {}
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._db is None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                db = sqlite3.connect(self.path, isolation_level=None, timeout=30, check_same_thread=False)
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=FULL")
+                db.executescript(SCHEMA)
+            except (sqlite3.Error, OSError) as error:
+                raise LedgerError(
+                    f"the control file {self.path} cannot be opened ({error}); "
+                    "give a path that can be written",
+                    code="control",
+                ) from error
+            self._db = db
+        return self._db
+
+    def _follow(self) -> None:
+        ended, ready = self._ended, self._ready
+        while not ended.is_set():
+            try:
+                with self._lock:
+                    if ended.is_set():
+                        return
+                    version = self._connect().execute("PRAGMA data_version").fetchone()[0]
+                    if version != self._version:
+                        self._refresh()
+                self._failed = None
+            except LedgerError as error:
+                self._failed = error  # refused until the file can be read: stops may stand in it
+            except sqlite3.Error as error:
+                if self._version == -1:
+                    self._failed = LedgerError(f"the control file {self.path} cannot be read ({error})", code="control")
+            ready.set()
+            ended.wait(REFRESH)
+
+    def _refresh(self) -> None:
+        db = self._connect()
+        self._version = db.execute("PRAGMA data_version").fetchone()[0]
+        stops = {(r[0], r[1]): Stop(*r) for r in db.execute("SELECT scope, name, reason, by, at FROM stops")}
+        cards: dict[str, dict[str, str]] = {}
+        for session, card, state in db.execute(MATTERING, (time.time() - REMEMBERED,)):
+            cards.setdefault(session, {})[card] = state
+        self._stops, self._cards = MappingProxyType(stops), cards
+
+
+_LIVE: weakref.WeakSet[Control] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # A child may use neither the parent's connection nor its lock; the file is opened anew.
+    for control in list(_LIVE):
+        control._db = None
+        control._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,117 @@
+"""What operators set, as TOML or in Python: the same object either way.
+
+    [ledger]
+    path = ".sidecar/ledger.db"
+
+    [budget]
+    session_tokens = 200000
+
+    [loops]
+    repeats = 3
+    visits = 100
+
+    [approvals]
+    local_operators = ["alice"]
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from governance.errors import PolicyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerPolicy:
+    """Where the record and the control file are kept."""
+
+    path: str = ".sidecar/ledger.db"
+    control: str = ".sidecar/control.db"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetPolicy:
+    """Tokens a session may spend in all, and what an answer is taken to need where a model sets no limit."""
+
+    session_tokens: int | None = None
+    answer_tokens: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopPolicy:
+    """The same call with the same result `repeats` times, or a node `visits` times in a session, stops it."""
+
+    repeats: int = 3
+    visits: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalPolicy:
+    """Who may decide on this machine without a server that authenticates them."""
+
+    local_operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Everything an operator can set for a graph."""
+
+    ledger: LedgerPolicy = field(default_factory=LedgerPolicy)
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    loops: LoopPolicy = field(default_factory=LoopPolicy)
+    approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+
+
+def load_policy(source: Policy | str | os.PathLike[str] | None) -> Policy:
+    """Read a policy; raises `PolicyError` that names file, table and key."""
+    if source is None:
+        return Policy()
+    if isinstance(source, Policy):
+        return source
+    path = Path(source)
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PolicyError(f"policy file {path} does not exist; create it or leave `policy` out") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PolicyError(f"policy file {path} cannot be read: {error}") from error
+    tables: dict[str, Any] = {
+        "ledger": LedgerPolicy,
+        "budget": BudgetPolicy,
+        "loops": LoopPolicy,
+        "approvals": ApprovalPolicy,
+    }
+    for name in given:
+        if name not in tables:
+            raise PolicyError(f"{path}: unknown table [{name}]; expected one of {', '.join(tables)}")
+    return Policy(**{name: _table(path, name, tables[name], content) for name, content in given.items()})
+
+
+def _table(path: Path, name: str, kind: type, content: Any) -> Any:
+    if not isinstance(content, dict):
+        raise PolicyError(f"{path}: [{name}] must be a table, not {content!r}")
+    known = {f.name: str(f.type) for f in fields(kind)}
+    values = {}
+    for key, value in content.items():
+        if key not in known:
+            raise PolicyError(f"{path}: unknown key {key!r} in [{name}]; expected one of {', '.join(known)}")
+        values[key] = _value(path, f"{name}.{key}", known[key], value)
+    return kind(**values)
+
+
+def _value(path: Path, place: str, wanted: str, value: Any) -> Any:
+    if wanted.startswith("tuple"):
+        if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        raise PolicyError(f"{path}: {place} must be a list of texts, not {value!r}")
+    if wanted.startswith("int"):
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        raise PolicyError(f"{path}: {place} must be a whole number above 0, not {value!r}")
+    if isinstance(value, str) and value:
+        return value
+    raise PolicyError(f"{path}: {place} must be a text, not {value!r}")

@@ -1,0 +1,909 @@
+"""The only file that touches LangGraph and LangChain internals. Six seams, inert outside a governed call.
+
+1. node step: the compiled node's run sequence is replaced; its `.bound` is left alone
+2. tasks: every `@task` that a governed call schedules runs inside a chain of its own
+3. sends: what a node finally writes and where it sends control, after LangGraph normalised it
+4. models and tools: `BaseTool.run` and the models' generate and stream methods (`governance.patches`)
+5. doors: `stream`, `update_state` and `Command` input on compiled graphs, copies included
+6. raw connections: a Python audit hook (`governance.connections`)
+
+`install` patches once a process, after `probe` has found everything where LangGraph 1.2 has it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import inspect
+import itertools
+import os
+import threading
+import typing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
+from langchain_core.runnables.config import patch_config, var_child_runnable_config
+from langchain_core.tools import BaseTool
+from langgraph._internal._constants import (
+    CONF,
+    CONFIG_KEY_CALL,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_READ,
+    CONFIG_KEY_RESUME_MAP,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SEND,
+    CONFIG_KEY_TASK_ID,
+    CONFIG_KEY_THREAD_ID,
+    NS_SEP,
+    PULL,
+    TASKS,
+)
+from langgraph._internal._runnable import RunnableCallable, RunnableSeq
+from langgraph.channels import BinaryOperatorAggregate
+from langgraph.constants import END, START
+from langgraph.errors import ParentCommand
+from langgraph.pregel import Pregel
+from langgraph.pregel._read import PregelNode
+from langgraph.pregel._retry import _should_retry_on
+from langgraph.pregel._write import ChannelWriteTupleEntry
+from langgraph.types import Command, RetryPolicy, Send
+
+from governance import connections, doors, patches, threads
+from governance.boundary import (
+    CURRENT,
+    arun_inner,
+    arun_node,
+    astream_inner,
+    close_node,
+    current_call,
+    model_call,
+    open_node,
+    run_inner,
+    run_node,
+    stream_inner,
+    tool_call,
+)
+from governance.call import Call, Declared, ModelCall, NodeCall, ToolCall
+from governance.coverage import Coverage, Covered
+from governance.errors import (
+    AuthorityRefused,
+    ContractError,
+    ContractViolation,
+    DoorClosed,
+    GovernanceError,
+    Refusal,
+    Revise,
+    UnsupportedVersion,
+)
+from governance.filters.contract import write_problem
+
+if TYPE_CHECKING:
+    from governance.contracts import Contract
+    from governance.sidecar import Governance
+
+BRANCH = "branch:to:"
+RUN: contextvars.ContextVar[int] = contextvars.ContextVar("sidecar_run", default=0)
+"""Ordinal of a nested run that starts a checkpoint lineage of its own."""
+_lock = threading.Lock()
+
+
+class Step:
+    """One node of one compiled graph; `root` is set where `govern` was called on that very graph."""
+
+    __slots__ = ("declared", "inner", "name", "root")
+
+    def __init__(self, name: str, node: PregelNode, declared: Declared) -> None:
+        self.name = name
+        self.inner: Runnable[Any, Any] = Flat(node.bound) if isinstance(node.bound, RunnableSequence) else node.bound
+        self.declared = declared
+        self.root: Governance | None = None
+
+    def open(self, given: Any, config: RunnableConfig | None) -> tuple[NodeCall, RunnableConfig] | None:
+        """The call of this execution and its guarded config; None where nothing governs it."""
+        parent = current_call()
+        governance = parent.governance if parent is not None else self.root
+        if governance is None or config is None:
+            return None
+        conf, metadata = config[CONF], config["metadata"]
+        place = self.name if parent is None else f"{parent.node.place}/{self.name}"
+        if parent is not None and self.root is not None and governance.contract(place) is None:
+            governance, place = self.root, self.name  # a governed graph that another one uses brings its own
+        kind = metadata.get("langgraph_path") or (PULL,)
+        runtime = conf.get(CONFIG_KEY_RUNTIME)
+        info = getattr(runtime, "execution_info", None)
+        call = open_node(
+            governance,
+            name=self.name,
+            place=place,
+            path=f"{_prefix(parent, conf)}{self.name}#{metadata.get('langgraph_step', 0)}{_branch(kind)}",
+            session=parent.session.id if parent is not None else _session(conf, runtime),
+            raw=given,
+            config=config,
+            attempt=getattr(info, "node_attempt", 1) or 1,
+            parent=parent,
+            declared=self.declared,
+            projects=kind[0] == PULL,
+        )
+        call.origin = self
+        guards: dict[str, Any] = {}
+        if CONFIG_KEY_CALL in conf:
+            guards[CONFIG_KEY_CALL] = _guard_tasks(conf[CONFIG_KEY_CALL], call)
+        if governance.enforcing and call.contract.enforced:
+            guards[CONFIG_KEY_SEND] = _guard_sends(conf[CONFIG_KEY_SEND], call)
+            if call.contract.reads is not None and call.projects:
+                guards[CONFIG_KEY_READ] = _guard_reads(conf[CONFIG_KEY_READ], call)
+        return call, {**config, CONF: {**conf, **guards}}  # type: ignore[typeddict-item]
+
+
+class Flat(Runnable[Any, Any]):
+    """An LCEL sequence run as LangGraph runs it inside a node: one after the other, without a run of its own."""
+
+    def __init__(self, sequence: RunnableSequence[Any, Any]) -> None:
+        self.steps = sequence.steps
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        value = self.steps[0].invoke(input, config, **kwargs)
+        for number, step in enumerate(self.steps[1:], 2):
+            value = step.invoke(value, _tagged(config, number))
+        return value
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        value = await self.steps[0].ainvoke(input, config, **kwargs)
+        for number, step in enumerate(self.steps[1:], 2):
+            value = await step.ainvoke(value, _tagged(config, number))
+        return value
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        pieces = self.steps[0].stream(input, config, **kwargs)
+        for number, step in enumerate(self.steps[1:], 2):
+            pieces = step.transform(pieces, _tagged(config, number))
+        yield from pieces
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        pieces = self.steps[0].astream(input, config, **kwargs)
+        for number, step in enumerate(self.steps[1:], 2):
+            pieces = step.atransform(pieces, _tagged(config, number))
+        async for piece in pieces:
+            yield piece
+
+
+def _tagged(config: RunnableConfig | None, number: int) -> RunnableConfig | None:
+    """The config of the n-th step of a sequence: the same parent run, with that step's tag."""
+    manager = (config or {}).get("callbacks")
+    if config is None or not hasattr(manager, "copy") or not hasattr(manager, "tags"):
+        return config
+    child = manager.copy()  # type: ignore[union-attr]
+    child.tags = [f"seq:step:{number}" if tag == "seq:step:1" else tag for tag in child.tags]
+    return patch_config(config, callbacks=child)
+
+
+class Governed(Runnable[Any, Any]):
+    """The first step of a governed node: its chain, and inside it the author's code."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def _own(self) -> NodeCall | None:
+        call = CURRENT.get()
+        return call if isinstance(call, NodeCall) and call.origin is self.step else None
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        call, inner = self._own(), self.step.inner
+        if call is None:
+            return inner.invoke(input, config, **kwargs)
+
+        def perform(node: NodeCall) -> Any:
+            with _running(node):
+                return inner.invoke(node.input, config, **kwargs)
+
+        return run_node(call, perform)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        call, inner = self._own(), self.step.inner
+        if call is None:
+            return await inner.ainvoke(input, config, **kwargs)
+
+        async def perform(node: NodeCall) -> Any:
+            with _running(node):
+                return await inner.ainvoke(node.input, config, **kwargs)
+
+        return await arun_node(call, perform)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        call, inner = self._own(), self.step.inner
+        if call is None:
+            yield from inner.stream(input, config, **kwargs)
+            return
+
+        def perform(node: NodeCall) -> Any:
+            with _running(node):
+                return _sum(list(inner.stream(node.input, config, **kwargs)))
+
+        yield run_node(call, perform)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        call, inner = self._own(), self.step.inner
+        if call is None:
+            async for piece in inner.astream(input, config, **kwargs):
+                yield piece
+            return
+
+        async def perform(node: NodeCall) -> Any:
+            with _running(node):
+                return _sum([piece async for piece in inner.astream(node.input, config, **kwargs)])
+
+        yield await arun_node(call, perform)
+
+
+class _running:
+    """While the author's code runs, what it sends and reads past its return value is judged in full."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: NodeCall) -> None:
+        self.call = call
+
+    def __enter__(self) -> None:
+        self.call.state = "running"
+
+    def __exit__(self, *error: object) -> None:
+        if self.call.state == "running":
+            self.call.state = "done"
+
+
+class _entered:
+    """One execution of a governed node, from its first step to its last write."""
+
+    __slots__ = ("call", "conf", "token")
+
+    def __init__(self, call: NodeCall) -> None:
+        self.call = call
+
+    def __enter__(self) -> None:
+        self.token = CURRENT.set(self.call)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        call = self.call
+        try:
+            CURRENT.reset(self.token)
+        except ValueError:
+            pass  # an abandoned stream is closed in another context, which never saw the call
+        close_node(call)
+        if isinstance(error, ParentCommand):
+            _check_parent_command(call, error)
+        if call.refusal is None or error is call.refusal:
+            return
+        if error is not None and not isinstance(error, Exception):
+            return
+        _drop_writes(call)
+        raise call.refusal from error
+
+
+class GovernedSeq(RunnableSeq):
+    """What LangGraph runs for a governed node: the chain around the author's code, then the writers."""
+
+    def __init__(self, step: Step, node: PregelNode) -> None:
+        super().__init__(Governed(step), *node.flat_writers, trace_policy=node.trace_policy)
+        self.step = step
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        opened = self.step.open(input, config)
+        if opened is None:
+            return super().invoke(input, config, **kwargs)
+        with _entered(opened[0]):
+            return super().invoke(input, opened[1], **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        opened = self.step.open(input, config)
+        if opened is None:
+            return await super().ainvoke(input, config, **kwargs)
+        with _entered(opened[0]):
+            return await super().ainvoke(input, opened[1], **kwargs)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        opened = self.step.open(input, config)
+        if opened is None:
+            yield from super().stream(input, config, **kwargs)
+            return
+        with _entered(opened[0]):
+            yield from super().stream(input, opened[1], **kwargs)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        opened = self.step.open(input, config)
+        if opened is None:
+            async for piece in super().astream(input, config, **kwargs):
+                yield piece
+            return
+        with _entered(opened[0]):
+            async for piece in super().astream(input, opened[1], **kwargs):
+                yield piece
+
+
+class GovernedAlone(Governed):
+    """A governed node that has no writers, so that LangGraph runs it without a sequence."""
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        opened = self.step.open(input, config)
+        if opened is None:
+            return self.step.inner.invoke(input, config, **kwargs)
+        with _entered(opened[0]):
+            return super().invoke(input, opened[1], **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        opened = self.step.open(input, config)
+        if opened is None:
+            return await self.step.inner.ainvoke(input, config, **kwargs)
+        with _entered(opened[0]):
+            return await super().ainvoke(input, opened[1], **kwargs)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        yield self.invoke(input, config, **kwargs)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        yield await self.ainvoke(input, config, **kwargs)
+
+
+def _sum(pieces: list[Any]) -> Any:
+    """A node's streamed pieces as one update, added where they can be, else the last one (as LangGraph does)."""
+    total: Any = None
+    for piece in pieces:
+        if total is None:
+            total = piece
+            continue
+        try:
+            total = total + piece
+        except TypeError:
+            total = piece
+    return total
+
+
+def _prefix(parent: Call | None, conf: Mapping[str, Any]) -> str:
+    """The path down to a nested run; its ordinal tells apart the runs that one node starts."""
+    if parent is None:
+        return ""
+    own = conf.get(CONFIG_KEY_CHECKPOINT_NS) or ""
+    above = parent.node.config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINT_NS) or ""
+    if above and own.startswith(above + NS_SEP):
+        first = own[len(above) + 1 :].partition(NS_SEP)[0]
+        return f"{parent.path}/{first if first.isdigit() else 0}:"
+    return f"{parent.path}/r{RUN.get()}:"
+
+
+def _branch(path: Sequence[Any]) -> str:
+    if path[0] == PULL:
+        return ""
+    return f".c{path[2]}" if len(path) > 3 else f".s{path[1]}"
+
+
+def _session(conf: Mapping[str, Any], runtime: Any) -> str:
+    """The thread's id; a run without a thread is a session of its own."""
+    thread = conf.get(CONFIG_KEY_THREAD_ID)
+    if thread is not None:
+        return str(thread).encode("utf-8", "backslashreplace").decode()
+    control = getattr(runtime, "control", None)
+    known = _runs.get(id(control))
+    if known is None or known[0] is not control:
+        with _lock:
+            while len(_runs) >= RUNS_KEPT:
+                _runs.pop(next(iter(_runs)), None)
+            known = _runs[id(control)] = (control, f"run-{os.urandom(16).hex()}")
+    return known[1]
+
+
+_runs: dict[int, tuple[Any, str]] = {}
+RUNS_KEPT = 4096
+
+
+def _guard_sends(send: Callable[[Sequence[tuple[str, Any]]], None], call: NodeCall) -> Callable[..., None]:
+    """Seam 3: judges writes after LangGraph normalised them, and in full what a node sends by itself."""
+    call.send = send
+
+    def guarded(writes: Sequence[tuple[str, Any]]) -> None:
+        for key, value in writes:
+            problem = _send_problem(key, value, call)
+            if problem is not None:
+                raise call.refuse(ContractViolation(f"{call.place} {problem}", key=key))
+        send(writes)
+
+    return guarded
+
+
+def _send_problem(key: str, value: Any, call: NodeCall) -> str | None:
+    declared, contract = call.declared, call.contract
+    if declared is None or declared.keys is None:
+        return None
+    if key == TASKS or key.startswith(BRANCH):
+        if declared.open_ended or "routes" in contract.waives:
+            return None
+        target = value.node if isinstance(value, Send) else key[len(BRANCH) :]
+        if target in declared.routes or target in (contract.routes or ()):
+            return None
+        return f"sent control to {target!r}, which neither the graph nor its contract allows"
+    if key in declared.keys:
+        if call.state == "running":
+            return write_problem(key, value, call, declared)
+        owned = contract.writes
+        return f"wrote {key!r}, which it does not own" if owned is not None and key not in owned else None
+    if call.state == "running" and not contract.waives:
+        return f"wrote to LangGraph's own channel {key!r}"
+    return None
+
+
+def _guard_reads(read: Callable[..., Any], call: NodeCall) -> Callable[..., Any]:
+    """The node's code sees through LangGraph's reader what its contract names; its routers see all."""
+
+    def guarded(select: str | Sequence[str], fresh: bool = False) -> Any:
+        reads = call.contract.reads or frozenset()
+        if call.state == "running":
+            for key in (select,) if isinstance(select, str) else select:
+                if key not in reads:
+                    raise call.refuse(ContractViolation(f"{call.place} read {key!r}, which its contract does not name"))
+        return read(select, fresh)
+
+    return guarded
+
+
+def _guard_tasks(schedule: Callable[..., Any], parent: NodeCall) -> Callable[..., Any]:
+    """Seam 2: every scheduled task runs governed, and is never retried after a refusal."""
+
+    def guarded(func: Any, given: Any, *, retry_policy: Any = None, cache_policy: Any = None, **options: Any) -> Any:
+        if cache_policy is not None and parent.contract.enforced and parent.governance.enforcing:
+            if "cache" not in parent.contract.waives:
+                raise parent.refuse(DoorClosed(f"{parent.place} runs a cached task; a hit would pass the contract by"))
+        policies = _shielded(retry_policy) if retry_policy else retry_policy
+        return schedule(_governed_task(func, parent), given, retry_policy=policies, cache_policy=cache_policy, **options)
+
+    return guarded
+
+
+def _governed_task(func: Any, parent: NodeCall) -> Any:
+    if inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(getattr(func, "__call__", None)):
+
+        @_named_like(func)
+        async def arun(*args: Any, **kwargs: Any) -> Any:
+            call, config = _open_task(func, parent, args, kwargs)
+            with _entered(call), _configured(config):
+                return await arun_node(call, lambda node: func(*args, **kwargs))
+
+        return arun
+
+    @_named_like(func)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        call, config = _open_task(func, parent, args, kwargs)
+        with _entered(call), _configured(config):
+            return run_node(call, lambda node: func(*args, **kwargs))
+
+    return run
+
+
+def _named_like(func: Any) -> Callable[[Any], Any]:
+    """`functools.wraps`, with the name LangGraph would give a partial or a callable object."""
+
+    def rename(wrapper: Any) -> Any:
+        wrapper = functools.wraps(func)(wrapper)
+        if not hasattr(func, "__name__"):
+            wrapper.__name__ = getattr(getattr(func, "func", None), "__name__", type(func).__name__)
+        return wrapper
+
+    return rename
+
+
+def _open_task(func: Any, parent: NodeCall, args: Any, kwargs: Any) -> tuple[NodeCall, RunnableConfig]:
+    config = var_child_runnable_config.get() or {}
+    metadata, conf = config.get("metadata") or {}, config.get(CONF) or {}
+    name = str(metadata.get("langgraph_node") or getattr(func, "__name__", "task"))
+    info = getattr(conf.get(CONFIG_KEY_RUNTIME), "execution_info", None)
+    call = open_node(
+        parent.governance,
+        name=name,
+        place=f"{parent.place}/{name}",
+        path=f"{parent.path}/{name}{_branch(metadata.get('langgraph_path') or (PULL,))}",
+        session=parent.session.id,
+        raw={"args": args, "kwargs": kwargs},
+        config=config,
+        attempt=getattr(info, "node_attempt", 1) or 1,
+        parent=parent,
+        declared=None,
+        projects=False,
+    )
+    if CONFIG_KEY_CALL not in conf:
+        return call, config
+    return call, {**config, CONF: {**conf, CONFIG_KEY_CALL: _guard_tasks(conf[CONFIG_KEY_CALL], call)}}
+
+
+class _configured:
+    """Makes a config the one that LangGraph finds in this context."""
+
+    def __init__(self, config: RunnableConfig) -> None:
+        self.config = config
+
+    def __enter__(self) -> None:
+        self.token = var_child_runnable_config.set(self.config)
+
+    def __exit__(self, *error: object) -> None:
+        var_child_runnable_config.reset(self.token)
+
+
+def _check_parent_command(call: NodeCall, command: ParentCommand) -> None:
+    """A command from inside a nested graph that this graph will follow: judged like the node's own."""
+    given: Command[Any] = command.args[0]
+    namespace = call.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+    own = {namespace, NS_SEP.join(p.partition(":")[0] for p in namespace.split(NS_SEP) if not p.isdigit()), call.name}
+    if given.graph not in own or not (call.governance.enforcing and call.contract.enforced):
+        return
+    from governance.filters.contract import update_problem
+
+    problem = update_problem(Command(update=given.update, goto=given.goto), call)
+    if problem is not None:
+        raise call.refuse(ContractViolation(f"{call.place} {problem} (from inside its nested graph)")) from None
+
+
+def _drop_writes(call: NodeCall) -> None:
+    written = getattr(call.send, "__self__", None)
+    if hasattr(written, "clear"):
+        written.clear()
+
+
+def _shielded(policies: Any) -> tuple[RetryPolicy, ...]:
+    """Retry policies that never retry what governance refused; its decisions are not weather."""
+    given = (policies,) if isinstance(policies, RetryPolicy) else tuple(policies or ())
+    return tuple(p._replace(retry_on=functools.partial(_retries, p)) for p in given)
+
+
+def _retries(policy: RetryPolicy, error: Exception) -> bool:
+    return not isinstance(error, GovernanceError) and _should_retry_on(policy, error)
+
+
+def _revises(error: Exception) -> bool:
+    return isinstance(error, Revise)
+
+
+REVISIONS = RetryPolicy(initial_interval=0.0, backoff_factor=1.0, max_attempts=1_000, jitter=False, retry_on=_revises)
+
+
+def step_of(node: PregelNode) -> Step | None:
+    ran = node.__dict__.get("node")
+    return ran.step if isinstance(ran, (GovernedSeq, GovernedAlone)) else None
+
+
+def governance_of(graph: Pregel) -> Governance | None:
+    """What `govern` bound to this graph or to the graph it is a copy of."""
+    for node in graph.nodes.values():
+        step = step_of(node)
+        if step is not None and step.root is not None:
+            return step.root
+    return None
+
+
+def attach(graph: Any, governance: Governance) -> None:
+    """Seam 1 for a whole graph and the nested graphs LangGraph finds in it; all or nothing."""
+    if not isinstance(graph, Pregel):
+        raise ContractError(
+            f"govern() takes a compiled graph (builder.compile(), create_agent(...), @entrypoint), not {type(graph).__name__}"
+        )
+    if (call := current_call()) is not None:
+        raise call.node.refuse(AuthorityRefused(f"{call.node.place} tried to govern a graph again", code="operator"))
+    _validate(graph, governance)
+    _attach(graph, governance, seen=set())
+
+
+def _attach(graph: Pregel, governance: Governance, *, seen: set[int], nested: bool = False) -> None:
+    if id(graph) in seen:
+        return
+    seen.add(id(graph))
+    for name, node in graph.nodes.items():
+        if name == START or node.node is None:
+            continue
+        step = step_of(node)
+        if step is None:
+            step = Step(name, node, _declared(graph, name, node))
+            node.__dict__["node"] = GovernedSeq(step, node) if node.flat_writers else GovernedAlone(step)
+        if not nested:
+            step.root = governance
+        if governance.enforcing:
+            _own_retries(graph, node)
+        for subgraph in node.subgraphs:
+            if isinstance(subgraph, Pregel):
+                _attach(subgraph, governance, seen=seen, nested=True)
+
+
+def _own_retries(graph: Pregel, node: PregelNode) -> None:
+    current = tuple(node.retry_policy or graph.retry_policy or ())
+    if REVISIONS not in current:
+        node.retry_policy = (REVISIONS, *_shielded(current))
+
+
+def _declared(graph: Pregel, name: str, node: PregelNode) -> Declared:
+    builder = getattr(graph, "builder", None)
+    spec = builder.nodes.get(name) if builder is not None else None
+    if builder is None or spec is None or "__root__" in builder.channels:
+        return Declared(keys=None, types={}, routes=frozenset())
+    routes = {end for start, end in builder.edges if start == name}
+    routes |= {end for starts, end in builder.waiting_edges if name in starts}
+    ends = [branch.ends for branch in builder.branches.get(name, {}).values()]
+    for known in (*ends, spec.ends):
+        routes |= set(known.values() if isinstance(known, Mapping) else known or ())
+    types: dict[str, Any] = {}
+    for kind in builder.schemas:
+        types.update(_hints(kind))
+    channels = builder.channels
+    return Declared(
+        keys=frozenset(channels) | frozenset(builder.managed),
+        types={key: types[key] for key in channels if key in types},
+        routes=frozenset(routes),
+        reducers=frozenset(k for k, c in channels.items() if type(c).__name__ != "LastValue"),
+        writes=_splitter(node),
+        open_ended=any(known is None for known in ends),
+    )
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(kind)
+    except Exception:  # names that exist only while type checking; such keys are not type-checked
+        return {}
+
+
+def _splitter(node: PregelNode) -> Callable[[Any], tuple[list[tuple[str, Any]], list[str]]] | None:
+    """LangGraph's own mapping of an update to writes, asked before it is carried out."""
+    entries = getattr(node.writers[0], "writes", ()) if node.writers else ()
+    mappers = [e.mapper for e in entries if isinstance(e, ChannelWriteTupleEntry)]
+    if len(mappers) != 2:
+        return None
+    updates, control = mappers
+
+    def split(update: Any) -> tuple[list[tuple[str, Any]], list[str]]:
+        pairs = list(updates(update) or ())
+        if type(update) is dict:
+            return pairs, []
+        try:
+            sent = control(update)
+        except ParentCommand:
+            return pairs, []
+        return pairs, [v.node if isinstance(v, Send) else k[len(BRANCH) :] for k, v in sent]
+
+    return split
+
+
+def _validate(graph: Pregel, governance: Governance) -> None:
+    """Contracts must fit the graph before anything is changed."""
+    places = dict(_places(graph, "", set()))
+    top = {place for place in places if "/" not in place}
+    if not governance.enforcing:
+        return
+    for pattern, contract in governance.contracts.items():
+        exact = not any(sign in pattern for sign in "*?[")
+        if exact and pattern not in places and pattern.split("/")[0] not in top:
+            raise ContractError(f"there is a contract for {pattern!r}, but the graph has: {', '.join(sorted(places))}")
+        if exact and "/" not in pattern and pattern not in places:
+            raise ContractError(f"there is a contract for {pattern!r}, but the graph has: {', '.join(sorted(places))}")
+        if not hasattr(contract, "enforced"):
+            raise ContractError(f"the contract for {pattern!r} is a {type(contract).__name__}, not a Contract")
+    for place in sorted(places):
+        contract = governance.contract(place)
+        if contract is None:
+            raise ContractError(
+                f"node {place!r} has no contract; give it one, a pattern, or Contract.observe(reason=...)", place=place
+            )
+        if contract.enforced:
+            _validate_node(place, contract, *places[place])
+
+
+def _validate_node(place: str, contract: Contract, graph: Pregel, node: PregelNode) -> None:
+    declared = _declared(graph, place.rpartition("/")[2], node)
+    if declared.keys is not None:
+        named = {"reads": contract.reads, "writes": contract.writes, "feedback": contract.feedback and {contract.feedback}}
+        for field, keys in named.items():
+            for key in keys or ():
+                if key not in declared.keys:
+                    raise ContractError(
+                        f"the contract of {place!r} names {key!r} in {field}, but the state has: {', '.join(sorted(declared.keys))}"
+                    )
+    if (node.cache_policy or graph.cache_policy) and "cache" not in contract.waives:
+        raise ContractError(
+            f"node {place!r} has a cache policy: a hit would pass its contract by; remove it or waive 'cache'"
+        )
+
+
+def _places(graph: Pregel, above: str, seen: set[int]) -> Iterator[tuple[str, tuple[Pregel, PregelNode]]]:
+    if id(graph) in seen:
+        return
+    seen = seen | {id(graph)}
+    for name, node in graph.nodes.items():
+        if name == START or node.node is None:
+            continue
+        yield above + name, (graph, node)
+        for subgraph in node.subgraphs:
+            if isinstance(subgraph, Pregel):
+                yield from _places(subgraph, f"{above}{name}/", seen)
+
+
+def coverage(graph: Any) -> Coverage:
+    """What governs each node of a graph, as far as it can be known before it runs."""
+    governance = governance_of(graph)
+    nodes, unknown = [], []
+    for place, (_, node) in _places(graph, "", set()):
+        step = step_of(node)
+        contract = governance.contract(place) if governance else None
+        state = "ungoverned" if step is None or governance is None else governance.mode
+        if contract is not None and not contract.enforced:
+            state = "observed"
+        waived = tuple(sorted(contract.waives)) if contract else ()
+        reason = (contract.observed or "") if contract else ""
+        nodes.append(Covered(place, "node step" if step else "none", state, waived, reason))
+        if not node.subgraphs:
+            unknown.append(f"{place}: graphs its code builds or finds by itself are governed when they start")
+    seams = {
+        "node step": "every node listed here",
+        "tasks": "every @task a governed node schedules",
+        "sends": "every write and route, after LangGraph normalised it",
+        "models and tools": "every call from a governed node, also from threads it starts",
+        "doors": f"update_state, Command input, rewinds: {governance.doors if governance else 'open'}",
+        "raw connections": "sockets and processes of a node's own Python code",
+    }
+    return Coverage(governance.mode if governance else "ungoverned", tuple(nodes), seams, tuple(unknown))
+
+
+def resume_answer(call: NodeCall, card: str) -> Any:
+    """What a resume brought for this card, or None."""
+    answers = call.config.get(CONF, {}).get(CONFIG_KEY_RESUME_MAP)
+    return answers.get(card) if isinstance(answers, Mapping) else None
+
+
+def server_user(call: NodeCall) -> str | None:
+    """The user a LangGraph server has authenticated for this run."""
+    info = getattr(call.config.get(CONF, {}).get(CONFIG_KEY_RUNTIME), "server_info", None)
+    identity = getattr(getattr(info, "user", None), "identity", None)
+    return str(identity) if identity else None
+
+
+def _enter(graph: Pregel, given: Any, config: RunnableConfig | None, *, rewinds: bool) -> Any:
+    """Seam 5, runs: judges what a run starts with; governs a nested graph that nobody governed yet."""
+    parent = current_call()
+    if parent is not None:
+        _enter_nested(graph, given, parent)
+        return given
+    governance = governance_of(graph)
+    if governance is None:
+        return given
+    governance.begin()
+    late = [n for n, node in graph.nodes.items() if n != START and node.node is not None and step_of(node) is None]
+    if late and governance.enforcing:
+        raise DoorClosed(f"node {late[0]!r} was attached after govern(); govern the graph again", code="late-node")
+    if late:
+        _attach(graph, governance, seen=set())
+    conf = _conf(graph, config)
+    session = str(conf.get(CONFIG_KEY_THREAD_ID) or "")
+    return doors.checked_input(governance, session, given, rewinds=rewinds)
+
+
+def _enter_nested(graph: Pregel, given: Any, parent: Call) -> None:
+    governance = parent.governance
+    RUN.set(parent.node.next_ordinal("@run"))
+    if isinstance(given, Command) and (given.update is not None or given.goto):
+        doors.check_update(governance, parent.session.id, "Command(update=, goto=) as input", {})
+    _attach(graph, governance, seen=set(), nested=True)
+    if governance.enforcing and parent.contract.enforced:
+        for name, node in graph.nodes.items():
+            contract = governance.contract(f"{parent.node.place}/{name}") if name != START else None
+            if contract and contract.enforced and (node.cache_policy or graph.cache_policy):
+                if "cache" not in contract.waives:
+                    raise parent.node.refuse(
+                        DoorClosed(f"{parent.node.place}/{name} is cached: a hit would pass its contract by")
+                    )
+
+
+def _conf(graph: Pregel, config: RunnableConfig | None) -> dict[str, Any]:
+    return {**((graph.config or {}).get(CONF) or {}), **((config or {}).get(CONF) or {})}
+
+
+def _is_head(conf: Mapping[str, Any], snapshot: Any) -> bool:
+    head = snapshot.config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINT_ID)
+    return bool(head == conf.get(CONFIG_KEY_CHECKPOINT_ID))
+
+
+def _addresses_checkpoint(graph: Pregel, config: RunnableConfig | None) -> bool:
+    """Whether a run names a checkpoint, and somebody has to find out if that is a rewind."""
+    conf = _conf(graph, config)
+    if not conf.get(CONFIG_KEY_CHECKPOINT_ID) or current_call() is not None:
+        return False
+    governance = governance_of(graph)
+    return governance is not None and governance.enforcing and governance.doors == "closed"
+
+
+def _at_head(config: RunnableConfig | None) -> RunnableConfig:
+    """The same thread without a checkpoint named, which is its newest."""
+    kept = {k: v for k, v in ((config or {}).get(CONF) or {}).items() if k != CONFIG_KEY_CHECKPOINT_ID}
+    return {**(config or {}), CONF: kept}  # type: ignore[typeddict-item]
+
+
+def _patch_doors() -> None:
+    """Seam 5: class-wide, so that copies of a governed graph (a server makes one per request) have it too."""
+    stream, astream = Pregel.stream, Pregel.astream
+    bulk, abulk = Pregel.bulk_update_state, Pregel.abulk_update_state
+
+    @functools.wraps(stream)
+    def governed_stream(self: Pregel, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        rewinds = _addresses_checkpoint(self, config) and not (
+            self.checkpointer and _is_head(_conf(self, config), self.get_state(_at_head(config)))
+        )
+        return stream(self, _enter(self, input, config, rewinds=rewinds), config, **kwargs)
+
+    async def at_checkpoint(self: Pregel, input: Any, config: RunnableConfig | None, kwargs: Any) -> AsyncIterator[Any]:
+        rewinds = not (self.checkpointer and _is_head(_conf(self, config), await self.aget_state(_at_head(config))))
+        async for piece in astream(self, _enter(self, input, config, rewinds=rewinds), config, **kwargs):
+            yield piece
+
+    @functools.wraps(astream)
+    def governed_astream(self: Pregel, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        if _addresses_checkpoint(self, config):
+            return at_checkpoint(self, input, config, kwargs)
+        return astream(self, _enter(self, input, config, rewinds=False), config, **kwargs)
+
+    @functools.wraps(bulk)
+    def governed_bulk(self: Pregel, config: RunnableConfig, supersteps: Any) -> Any:
+        _enter_update(self, config, supersteps)
+        return bulk(self, config, supersteps)
+
+    @functools.wraps(abulk)
+    async def governed_abulk(self: Pregel, config: RunnableConfig, supersteps: Any) -> Any:
+        _enter_update(self, config, supersteps)
+        return await abulk(self, config, supersteps)
+
+    Pregel.stream, Pregel.astream = governed_stream, governed_astream  # type: ignore[method-assign,assignment]
+    Pregel.bulk_update_state, Pregel.abulk_update_state = governed_bulk, governed_abulk  # type: ignore[method-assign]
+
+
+def _enter_update(graph: Pregel, config: RunnableConfig, supersteps: Any) -> None:
+    parent = current_call()
+    governance = parent.governance if parent is not None else governance_of(graph)
+    if governance is None:
+        return
+    updates = [update for step in supersteps for update in step]
+    facts = {"as_node": [u.as_node for u in updates], "keys": [sorted(map(str, u.values or {})) if isinstance(u.values, Mapping) else type(u.values).__name__ for u in updates]}
+    session = str(_conf(graph, config).get(CONFIG_KEY_THREAD_ID) or "")
+    doors.check_update(governance, session, "update_state", facts)
+
+
+_installed = False
+
+
+def install() -> None:
+    """Patch what the seams need, once a process and only after `probe` found all of it."""
+    global _installed
+    with _lock:
+        if _installed:
+            return
+        probe()
+        _patch_doors()
+        patches.install()
+        threads.install()
+        connections.install()
+        _installed = True
+
+
+def probe() -> None:
+    """Raise `UnsupportedVersion` naming what is missing in the LangGraph and LangChain that are installed."""
+    wanted: list[tuple[Any, Sequence[str]]] = [
+        (RunnableSeq, ("invoke", "ainvoke", "stream", "astream")),
+        (PregelNode, ("node", "flat_writers", "copy")),
+        (Pregel, ("stream", "astream", "bulk_update_state", "abulk_update_state", "copy", "get_subgraphs")),
+        (ChannelWriteTupleEntry, ("mapper", "value")),
+        (RetryPolicy, ("_replace", "retry_on")),
+        *patches.WANTED,
+    ]
+    missing = [f"{owner.__name__}.{name}" for owner, names in wanted for name in names if not hasattr(owner, name)]
+    if not isinstance(inspect.getattr_static(PregelNode, "node", None), functools.cached_property):
+        missing.append("PregelNode.node as a cached property")
+    if missing:
+        raise UnsupportedVersion(
+            f"langgraph {version('langgraph')} and langchain-core {version('langchain-core')} lack "
+            f"{', '.join(missing)}; Sidecar knows langgraph>=1.2.22,<1.3: install one of these"
+        )

@@ -1,0 +1,231 @@
+"""`govern()`: contracts, policy and a graph in; the same graph, governed, out."""
+
+from __future__ import annotations
+
+import atexit
+import fnmatch
+import os
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from governance import seams
+from governance.call import Boundary, Call, Filter, NodeCall, ToolCall
+from governance.contracts import READ, Contract, SideEffect, effect_of
+from governance.coverage import Coverage
+from governance.errors import ContractError, LedgerError
+from governance.filters.admission import Admission
+from governance.filters.approval import ToolApproval, UpdateApproval
+from governance.filters.authority import Authority, check_tool
+from governance.filters.budget import Budget
+from governance.filters.contract import ContractFilter
+from governance.filters.effect import EffectFilter
+from governance.filters.gate import Gates
+from governance.filters.loops import Loops
+from governance.filters.record import Record
+from governance.plane.approvals import Approvals
+from governance.plane.control import Control, Stop
+from governance.plane.effects import Effects
+from governance.plane.ledger import Ledger
+from governance.plane.sessions import Session, Sessions
+from governance.policy import Policy, load_policy
+
+Mode = Literal["observe", "enforce", "strict"]
+Graph = TypeVar("Graph")
+OBSERVED = Contract.observe(reason="no contracts were given")
+
+
+class Sidecar:
+    """Owns what outlives a call: the ledger's writer, the control file, the sessions.
+
+    Everything starts when it is first needed and again after a `fork`; `close` may be called any
+    number of times. Give one to several `govern` calls to put them on one record.
+    """
+
+    def __init__(
+        self, *, ledger: str | os.PathLike[str] | None = None, control: str | os.PathLike[str] | None = None
+    ) -> None:
+        record = ledger or os.environ.get("SIDECAR_LEDGER") or ".sidecar/ledger.db"
+        switch = control or os.environ.get("SIDECAR_CONTROL")
+        self.ledger = Ledger(record)
+        self.control = Control(switch or self.ledger.path.with_name("control.db"))
+        self.approvals = Approvals(self.control)
+        self.effects = Effects(self.control)
+        self.sessions = Sessions()
+        self._warned = False
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Write what is queued and end the background threads; a later call starts them again."""
+        self.ledger.close()
+        self.control.close()
+        atexit.unregister(self.close)
+
+    def warn_once(self, error: LedgerError) -> None:
+        """Observe mode never stops a run, but it says once that nothing is on record any more."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"Sidecar observes without a record: {error.reason}", RuntimeWarning, stacklevel=2)
+
+
+class Governance:
+    """What binds one governed graph: its mode, contracts and policy, and the Sidecar behind it."""
+
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        contracts: Mapping[str, Contract],
+        policy: Policy,
+        sidecar: Sidecar,
+        filters: Sequence[Filter],
+        doors: Literal["closed", "open"],
+    ) -> None:
+        self.mode = mode
+        self.enforcing = mode != "observe"
+        self.contracts = dict(contracts)
+        self.policy = policy
+        self.sidecar = sidecar
+        self.doors = doors
+        self.filters = tuple(filters)
+        self.ledger = sidecar.ledger
+        self.approvals = sidecar.approvals
+        self.effects = sidecar.effects
+        self._resolved: dict[str, Contract | None] = {}
+        self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
+
+    @property
+    def stops(self) -> Mapping[tuple[str, str], Stop]:
+        return self.sidecar.control.stops
+
+    def begin(self) -> None:
+        """What a run needs before its first call: fresh stops, and a ledger that can be written."""
+        if self.enforcing:
+            self.sidecar.control.watch()
+            self.ledger.check()
+        elif self.ledger.broken is not None:
+            self.sidecar.warn_once(self.ledger.broken)
+
+    def session(self, session_id: str) -> Session:
+        return self.sidecar.sessions.get(session_id)
+
+    def contract(self, place: str) -> Contract | None:
+        """The contract of a place (`research/search`): the exact name first, else the first pattern."""
+        if not self.enforcing:
+            return OBSERVED
+        try:
+            return self._resolved[place]
+        except KeyError:
+            found = self.contracts.get(place)
+            if found is None:
+                found = next((c for p, c in self.contracts.items() if fnmatch.fnmatchcase(place, p)), None)
+            self._resolved[place] = found
+            return found
+
+    def chain(self, boundary: Boundary, contract: Contract) -> tuple[Filter, ...]:
+        """The filters of a boundary for a contract, outermost first; the ends are fixed."""
+        key = (boundary, id(contract))
+        found = self._chains.get(key)
+        if found is None:
+            found = self._chains[key] = tuple(self._build(boundary, contract))
+        return found
+
+    def _build(self, boundary: Boundary, contract: Contract) -> list[Filter]:
+        if not (self.enforcing and contract.enforced):
+            return [RECORD]
+        middle = [f for f in self.filters if getattr(f, "at", "node") == boundary]
+        if boundary == "model":
+            return [RECORD, AUTHORITY, Budget(), *middle]
+        if boundary == "tool":
+            return [RECORD, AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
+        chain: list[Filter] = [RECORD, AUTHORITY, Admission()]
+        if contract.approval is not None or contract.gates:
+            chain.append(UpdateApproval())
+        if contract.gates:
+            chain.append(Gates())
+        return [*chain, ContractFilter(), *middle]
+
+    def effect(self, call: ToolCall) -> SideEffect | None:
+        """What the tool declares, or what the contract says about it; None when nobody says anything."""
+        return call.contract.effects.get(call.name) or effect_of(call.tool)
+
+    def recheck(self, call: ToolCall) -> None:
+        """Apply the contract again, to arguments a person has edited."""
+        check_tool(call)
+
+    def resume_answer(self, call: Call, card: str) -> Any:
+        return seams.resume_answer(call.node, card)
+
+    def server_user(self, call: Call) -> str | None:
+        return seams.server_user(call.node)
+
+
+RECORD, AUTHORITY = Record(), Authority()
+_default: Sidecar | None = None
+_default_lock = threading.Lock()
+
+
+def default_sidecar() -> Sidecar:
+    """The process-wide Sidecar, on `SIDECAR_LEDGER` or `.sidecar/ledger.db`."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Sidecar()
+        return _default
+
+
+def govern(
+    graph: Graph,
+    *,
+    contracts: Mapping[str, Contract] | None = None,
+    policy: Policy | str | os.PathLike[str] | None = None,
+    mode: Mode | None = None,
+    sidecar: Sidecar | None = None,
+    filters: Sequence[Filter] = (),
+    doors: Literal["closed", "open"] = "closed",
+) -> Graph:
+    """Put a governed boundary around every node of a compiled graph and return that same graph.
+
+    Without `contracts` it is observed: recorded, never altered. With them it is enforced; keys are node
+    names, `parent/child` inside subgraphs, and may be patterns (`research/*`, `*`). `mode="strict"` adds
+    costly checks for tests. `filters` stand in the middle of the chain. `doors="open"` allows state
+    changes past the nodes (`update_state`, `Command` input, rewinds) to everybody, not only to an
+    operator. Raises `ContractError` where a contract is missing or fits nothing, `PolicyError`,
+    `UnsupportedVersion`; the graph is then unchanged.
+    """
+    rules = load_policy(policy)
+    chosen: Mode = mode or ("observe" if contracts is None else "enforce")
+    if chosen not in ("observe", "enforce", "strict"):
+        raise ContractError(f"mode must be 'observe', 'enforce' or 'strict', not {chosen!r}")
+    if chosen != "observe" and contracts is None:
+        raise ContractError(f"mode {chosen!r} needs contracts; give contracts={{...}} or leave mode out")
+    if sidecar is None:
+        sidecar = default_sidecar() if policy is None else _sidecar_of(rules)
+    governance = Governance(
+        mode=chosen, contracts=contracts or {}, policy=rules, sidecar=sidecar, filters=filters, doors=doors
+    )
+    seams.install()
+    seams.attach(graph, governance)
+    return graph
+
+
+_by_policy: dict[tuple[str, str], Sidecar] = {}
+
+
+def _sidecar_of(policy: Policy) -> Sidecar:
+    if "SIDECAR_LEDGER" in os.environ:
+        return default_sidecar()
+    key = (os.path.abspath(policy.ledger.path), os.path.abspath(policy.ledger.control))
+    with _default_lock:
+        if key not in _by_policy:
+            _by_policy[key] = Sidecar(ledger=policy.ledger.path, control=policy.ledger.control)
+        return _by_policy[key]
+
+
+def coverage(graph: Any) -> Coverage:
+    """What is governed in a graph, by which seam, what is waived, and what only run time can tell."""
+    return seams.coverage(graph)
+
+
+__all__ = ["READ", "Governance", "NodeCall", "Sidecar", "coverage", "govern"]

@@ -1,0 +1,40 @@
+"""Routes LangGraph's own test-suite through `govern`: see `CONTRIBUTING.md` for the commands.
+
+Each process writes one ledger; `calls` counts the governed node calls that are in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from governance.contracts import Contract
+from governance.sidecar import Sidecar, govern
+
+Graph = TypeVar("Graph")
+
+
+@cache
+def sidecar() -> Sidecar:
+    """This process's record, in a directory of its own."""
+    return Sidecar(ledger=Path(tempfile.mkdtemp(prefix="sidecar-conformance-")) / "ledger.db")
+
+
+def observe(graph: Graph) -> Graph:
+    """Every graph in observe mode, with all default filters."""
+    return govern(graph, sidecar=sidecar())
+
+
+def enforce(graph: Graph) -> Graph:
+    """Every graph in enforce mode, with a permissive contract on every node and open doors."""
+    return govern(graph, contracts={"*": Contract.permissive()}, sidecar=sidecar(), doors="open")
+
+
+def calls() -> int:
+    """Governed node calls, counted from ledger rows."""
+    sidecar().ledger.flush()
+    with sqlite3.connect(sidecar().ledger.path) as db:
+        return int(db.execute("SELECT count(*) FROM events WHERE kind='node.begun'").fetchone()[0])

@@ -1,0 +1,14 @@
+"""What every test starts from, whatever the shell says: no tracing, no analytics, no real model."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(
+    LANGSMITH_TRACING="false",
+    LANGGRAPH_CLI_NO_ANALYTICS="1",
+    LANGGRAPH_NO_VERSION_CHECK="true",
+    ANONYMIZED_TELEMETRY="false",
+)
+for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SIDECAR_MODEL"):
+    os.environ.pop(name, None)

@@ -1,0 +1,1 @@
+"""The tools of the example applications, each with its side effect declared."""
