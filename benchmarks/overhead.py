@@ -63,9 +63,7 @@ def chain_of(node: Callable[[State], Any], nodes: int = NODES) -> Any:
 
 
 def governed(node: Callable[[State], Any], sidecar: Sidecar, nodes: int = NODES) -> Any:
-    contract = Contract(
-        reads=["count", "messages"], writes=["count"], tokens=1000, gates=[counts], timeout=None
-    )
+    contract = Contract(reads=["count", "messages"], writes=["count"], tokens=1000, gates=[counts], timeout=None)
     return govern(chain_of(node, nodes), contracts={"*": contract}, sidecar=sidecar)
 
 
@@ -82,7 +80,9 @@ async def slow(state: State) -> dict[str, Any]:
     return {"count": state["count"] + 1}
 
 
-def paired(bare: Callable[[], Any], other: Callable[[], Any], rounds: int, *, settle: Callable[[], None]) -> list[tuple[float, float]]:
+def paired(
+    bare: Callable[[], Any], other: Callable[[], Any], rounds: int, *, settle: Callable[[], None]
+) -> list[tuple[float, float]]:
     """CPU seconds of both in each round, in random order; `settle` ends what a run leaves behind."""
     bare(), other(), settle()
     pairs = []
@@ -136,7 +136,9 @@ def overhead_ratios(sidecar: Sidecar, rounds: int) -> tuple[dict[str, float], li
         figures[name], low, high = ratio(pairs)
         cheapest = min(b for b, _ in pairs), min(o for _, o in pairs)
         added = (cheapest[1] - cheapest[0]) / (repeat * NODES) * 1e6
-        notes.append(f"{name}: 95 % interval {low:.3f} to {high:.3f}; minima {cheapest[1] / cheapest[0]:.3f}; {added:+.1f} us a node")
+        notes.append(
+            f"{name}: 95 % interval {low:.3f} to {high:.3f}; minima {cheapest[1] / cheapest[0]:.3f}; {added:+.1f} us a node"
+        )
         if name == "async_ratio":
             figures["async_us"] = added
     loop.close()
@@ -222,7 +224,9 @@ def langgraph_bench(script: Path | None, seconds: float) -> tuple[float | None, 
     if not ratios:
         return None, "langgraph_bench_geomean: the harness printed no result; run it by hand to see why"
     means = sorted(statistics.geometric_mean(random.choices(ratios, k=len(ratios))) for _ in range(2000))
-    return statistics.geometric_mean(ratios), f"langgraph_bench_geomean: {len(ratios)} benches, 95 % interval {means[50]:.3f} to {means[-51]:.3f}"
+    return statistics.geometric_mean(
+        ratios
+    ), f"langgraph_bench_geomean: {len(ratios)} benches, 95 % interval {means[50]:.3f} to {means[-51]:.3f}"
 
 
 def main(argv: list[str] | None = None) -> int:

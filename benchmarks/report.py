@@ -42,9 +42,7 @@ def report(
     return 0 if ok else 1
 
 
-def _print_table(
-    name: str, figures: Mapping[str, float | None], targets: Mapping[str, Target], notes: str
-) -> None:
+def _print_table(name: str, figures: Mapping[str, float | None], targets: Mapping[str, Target], notes: str) -> None:
     table = Table(title=f"{name} (load {os.getloadavg()[0]:.1f})")
     for column in ("figure", "value", "target", ""):
         table.add_column(column)

@@ -10,17 +10,16 @@ import itertools
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from governance import chain
-from governance.call import Call, Declared, ModelCall, NodeCall, ToolCall
-from governance.errors import ContractViolation, GovernanceError, LedgerError
-
-if TYPE_CHECKING:
-    from governance.sidecar import Governance
+from governance.call import Call, ModelCall, NodeCall, ToolCall
+from governance.errors import ContractViolation
 
 CURRENT: contextvars.ContextVar[Call | None] = contextvars.ContextVar("sidecar_call", default=None)
 THREAD_MARK = "__sidecar_call__"
+MARKED: set[bool] = set()
+"""Empty until a governed call starts a thread: the usual case needs no look at the thread."""
 
 
 class _Executions:
@@ -45,67 +44,38 @@ if hasattr(os, "register_at_fork"):
 def current_call() -> Call | None:
     """The innermost governed call of this code, also in threads it started."""
     call = CURRENT.get()
-    if call is None:
+    if call is None and MARKED:
         call = getattr(threading.current_thread(), THREAD_MARK, None)
     return call
 
 
-def open_node(
-    governance: Governance,
-    *,
-    name: str,
-    place: str,
-    path: str,
-    session: str,
-    raw: Any,
-    config: Mapping[str, Any],
-    attempt: int,
-    parent: Call | None,
-    declared: Declared | None,
-    projects: bool,
-) -> NodeCall:
-    """The call of one node execution; raises where enforcement finds no contract for the place."""
-    contract = governance.contract(place)
-    if contract is None:
-        violation = ContractViolation(
-            f"{place} has no contract; add one under {place!r} or a pattern like "
-            f"{place.rpartition('/')[0] + '/*' if '/' in place else '*'!r}, or Contract.observe(reason=...)",
-            place=place,
-        )
-        raise parent.node.refuse(violation) if parent is not None else violation
-    return NodeCall(
-        name=name,
-        path=path,
-        execution=EXECUTIONS.next(),
-        governance=governance,
-        session=governance.session(session),
-        contract=contract,
-        parent=parent,
+def mark_thread(thread: threading.Thread, call: Call) -> None:
+    """Make `call` the current one of a thread that begins without a context."""
+    MARKED.add(True)
+    setattr(thread, THREAD_MARK, call)
+
+
+def missing_contract(place: str, parent: Call | None) -> ContractViolation:
+    """Enforcement found no contract for a place: nothing may run there."""
+    pattern = f"{place.rpartition('/')[0]}/*" if "/" in place else "*"
+    violation = ContractViolation(
+        f"{place} has no contract; add one under {place!r} or a pattern like {pattern!r}, "
+        "or Contract.observe(reason=...)",
         place=place,
-        input=raw,
-        config=config,
-        attempt=attempt,
-        raw=raw,
-        projects=projects,
-        declared=declared,
     )
+    if parent is not None:
+        parent.node.refuse(violation)
+    return violation
 
 
 def run_node(call: NodeCall, perform: Callable[[NodeCall], Any]) -> Any:
     """Run a node inside its chain."""
-    filters = call.governance.chain("node", call.contract)
-    return chain.run(chain.Chain(filters, call), perform)
+    return chain.run(chain.Chain(call.bound.filters, call), perform)
 
 
 async def arun_node(call: NodeCall, perform: Callable[[NodeCall], Awaitable[Any]]) -> Any:
     """Run a node inside its chain, in async code."""
-    filters = call.governance.chain("node", call.contract)
-    return await chain.arun(chain.Chain(filters, call), perform)
-
-
-def close_node(call: NodeCall) -> None:
-    """The execution is over: what it left running can start nothing any more."""
-    call.state = "over"
+    return await chain.arun(chain.Chain(call.bound.filters, call), perform)
 
 
 def model_call(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:
@@ -228,5 +198,3 @@ async def astream_inner(
 
 
 END_OF_STREAM = object()
-
-__all__ = ["GovernanceError", "LedgerError", "current_call"]

@@ -12,12 +12,12 @@ text serves sync and async (the shape of `httpx.Auth.auth_flow`):
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from governance.bound import Bound, Declared
     from governance.contracts import Contract
     from governance.errors import Refusal
     from governance.plane.sessions import Session
@@ -53,38 +53,40 @@ class Call:
         raise NotImplementedError
 
 
-@dataclass(slots=True)
+@dataclass
 class NodeCall(Call):
     """One execution of a node or task."""
 
     boundary = "node"
 
     place: str
-    input: Any
+    """Where the node is, as contracts name it: `research/search`."""
     config: Mapping[str, Any]
     attempt: int
-    raw: Any = None
+    raw: Any
     """The state as LangGraph gave it; `input` is what the contract lets the node see."""
-    projects: bool = True
+    projects: bool
     """False for `Send` payloads, which are no state and are not projected."""
-    state: Literal["open", "running", "done", "over"] = "open"
-    refusal: Refusal | None = None
-    ordinals: dict[str, int] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    tokens: int = 0
-    feedback: str | None = None
-    effects_done: int = 0
-    declared: Declared | None = None
-    origin: Any = None
+    bound: Bound
+    # Plain class defaults: most executions never touch these, and a node is a hot path.
+    input: Any = field(init=False, default=None)
+    state: Literal["open", "running", "done", "over"] = field(init=False, default="open")
+    refusal: Refusal | None = field(init=False, default=None)
+    ordinals: dict[str, int] | None = field(init=False, default=None)
+    tokens: int = field(init=False, default=0)
+    effects_done: int = field(init=False, default=0)
+    origin: Any = field(init=False, default=None)
     """The seam this call came through."""
-    send: Any = None
-    """LangGraph's own way to take a write; guarded while the node runs."""
-    seal: str = ""
+    seal: str = field(init=False, default="")
     """Strict mode: digest of the state before the node ran."""
 
     @property
     def node(self) -> NodeCall:
         return self
+
+    @property
+    def declared(self) -> Declared:
+        return self.bound.declared
 
     def refuse(self, refusal: Refusal) -> Refusal:
         """Latch a refusal: the first one stays, and nothing more starts in this call."""
@@ -94,7 +96,9 @@ class NodeCall(Call):
 
     def next_ordinal(self, key: str) -> int:
         """0, 1, 2, ... for the same tool or model within this execution."""
-        with self.lock:
+        with self.session.lock:
+            if self.ordinals is None:
+                self.ordinals = {}
             number = self.ordinals.get(key, 0)
             self.ordinals[key] = number + 1
         return number
@@ -140,20 +144,6 @@ class ToolCall(Call):
         return self.parent.node
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What the graph itself says about a node: its keys with their types, and where its edges lead."""
-
-    keys: frozenset[str] | None
-    types: Mapping[str, Any]
-    routes: frozenset[str]
-    reducers: frozenset[str] = frozenset()
-    open_ended: bool = False
-    """Whether a conditional edge of the node may lead anywhere."""
-    writes: Callable[[Any], tuple[list[tuple[str, Any]], list[str]]] | None = None
-    """Splits an update into (key, value) pairs and the nodes it sends control to."""
-
-
 class Slot(Protocol):
     """Something held for the length of a call: a bulkhead's place, a reservation of tokens."""
 
@@ -161,13 +151,17 @@ class Slot(Protocol):
     def release(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
 class Proceed:
-    """Run the rest of the chain, then the node, model or tool; the answer is its result."""
+    """Run the rest of the chain, then the node, model or tool; the answer is its result.
 
-    call: Call
-    within: float | None = None
-    """Seconds it may take; what cannot be interrupted is abandoned and can start nothing more."""
+    `within` bounds it in seconds: what cannot be interrupted is abandoned and can start nothing more.
+    """
+
+    __slots__ = ("call", "within")
+
+    def __init__(self, call: Call, within: float | None = None) -> None:
+        self.call = call
+        self.within = within
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +191,9 @@ Flow: TypeAlias = Generator[Effect, Any, Any]
 
 
 class Filter(Protocol):
-    """One concern around one call: look, change, refuse, or go on with `Proceed`."""
+    """One concern around one call: look, change, refuse, or go on with `Proceed`.
 
-    def __call__(self, call: Any, /) -> Flow: ...
+    A filter that has nothing to do after the call may be a plain function that raises or returns None.
+    """
+
+    def __call__(self, call: Any, /) -> Flow | None: ...

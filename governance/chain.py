@@ -32,71 +32,90 @@ class _Stopped(Exception):
 class Chain:
     """One run through the filters, the first one outermost; single use."""
 
-    __slots__ = ("_filters", "_flows", "_held", "call", "result")
+    __slots__ = ("_depths", "_filters", "_flows", "_held", "call", "result")
 
     def __init__(self, filters: Sequence[Filter], call: Call) -> None:
         self._filters = filters
         self._flows: list[Flow] = []
+        self._depths: list[int] = [0]
         self._held: list[tuple[int, Slot]] = []
         self.call = call
         self.result: Any = None
 
     def start(self) -> Effect | None:
         """The first effect to perform, or None when the chain is over (then `result` is set)."""
-        if not self._filters:
-            return Proceed(self.call)
-        self._flows.append(self._filters[0](self.call))
-        return self._advance(None, None)
+        return self._advance(Proceed(self.call), None, None)
 
     def send(self, value: Any) -> Effect | None:
         """Hand in what came of the last effect."""
-        return self._advance(value, None)
+        return self._advance(None, value, None)
 
     def throw(self, error: BaseException) -> Effect | None:
         """Hand in the error of the last effect; raises it where no filter handles it."""
-        return self._advance(None, error)
+        return self._advance(None, None, error)
 
     def close(self) -> None:
         """End every filter that still runs and release what it holds."""
         while self._flows:
             try:
-                self._flows[-1].close()
+                self._flows.pop().close()
             finally:
-                self._leave()
+                self._depths.pop()
+                self._release(len(self._flows))
 
-    def _advance(self, value: Any, error: BaseException | None) -> Effect | None:
-        flows, filters = self._flows, self._filters
-        while flows:
+    def _advance(self, effect: Effect | None, value: Any, error: BaseException | None) -> Effect | None:
+        """Until somebody has to perform something: enter filters that are proceeded to, leave those that end."""
+        flows, depths = self._flows, self._depths
+        while True:
+            if effect is None:
+                if not flows:
+                    break
+                try:
+                    effect = flows[-1].send(value) if error is None else flows[-1].throw(error)
+                except StopIteration as done:
+                    value, error = done.value, None
+                except BaseException as raised:
+                    value, error = None, raised
+                if effect is None:
+                    flows.pop()
+                    depths.pop()
+                    if self._held:
+                        self._release(len(flows))
+                    continue
+            value = error = None
             try:
-                effect = flows[-1].send(value) if error is None else flows[-1].throw(error)
-                value = error = None
-                if type(effect) is Hold:
+                if type(effect) is Proceed:
+                    if self._enter(effect.call):
+                        return effect
+                elif type(effect) is Hold:
                     effect.slot.take()
                     self._held.append((len(flows), effect.slot))
-                    continue
-            except StopIteration as done:
-                value, error = done.value, None
-                self._leave()
-                continue
+                else:
+                    return effect
             except BaseException as raised:
-                value, error = None, raised
-                self._leave()
-                continue
-            if type(effect) is not Proceed:
-                return effect
-            self.call = effect.call
-            if len(flows) == len(filters):
-                return effect
-            flows.append(filters[len(flows)](effect.call))
+                error = raised
+            effect = None
         if error is not None:
             raise error.original if isinstance(error, _Stopped) else error
         self.result = value
         return None
 
-    def _leave(self) -> None:
-        depth = len(self._flows)
-        self._flows.pop()
-        while self._held and self._held[-1][0] >= depth:
+    def _enter(self, call: Call) -> bool:
+        """Start the next filter that stays around the call; True when only the call itself is left."""
+        self.call = call
+        filters, depth = self._filters, self._depths[-1]
+        while depth < len(filters):
+            flow = filters[depth](call)
+            depth += 1
+            if flow is not None:
+                self._flows.append(flow)
+                self._depths.append(depth)
+                return False
+        return True
+
+    def _release(self, depth: int) -> None:
+        """Give back what filters deeper than `depth` held."""
+        while self._held and self._held[-1][0] > depth:
             self._held.pop()[1].release()
 
 
@@ -118,7 +137,8 @@ def run(chain: Chain, perform: Callable[[Any], Any]) -> Any:
                 effect = chain.send(value)
         return chain.result
     finally:
-        chain.close()
+        if chain._flows:
+            chain.close()
 
 
 async def arun(chain: Chain, perform: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -139,12 +159,11 @@ async def arun(chain: Chain, perform: Callable[[Any], Awaitable[Any]]) -> Any:
                 effect = chain.send(value)
         return chain.result
     finally:
-        chain.close()
+        if chain._flows:
+            chain.close()
 
 
-def stream(
-    chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable[[list[Any]], Any]
-) -> Iterator[Any]:
+def stream(chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable[[list[Any]], Any]) -> Iterator[Any]:
     """Drive a chain around a stream: pieces pass as they come, `fold` makes the result of them."""
     try:
         effect, passed = chain.start(), False

@@ -41,7 +41,13 @@ class Coverage:
         return {
             "mode": self.mode,
             "nodes": [
-                {"place": n.place, "seam": n.seam, "state": n.state, "waived": list(n.waived), "reason": n.reason}
+                {
+                    "place": n.place,
+                    "seam": n.seam,
+                    "state": n.state,
+                    "waived": list(n.waived),
+                    "reason": n.reason,
+                }
                 for n in self.nodes
             ],
             "seams": dict(self.seams),

@@ -72,4 +72,3 @@ def _bound(governance: Governance, session: str, given: Command[Any]) -> Command
         code="untyped-resume",
         cards=list(waiting),
     )
-

@@ -19,7 +19,6 @@
     + Abandoned               code of an execution that is over tried to go on
   x LedgerError               the record cannot be written; in enforce mode nothing runs then
   x Revise                    not an error: asks LangGraph to run the node again, with feedback
-  x Escalate                  not an error: asks a person about an update
 
 All derive from `RuntimeError`, which LangGraph's default retry policy leaves alone.
 """
@@ -151,13 +150,3 @@ class Revise(GovernanceError):
     """The node should run again with `feedback`; LangGraph's own retry loop does that."""
 
     code = "revise"
-
-
-class Escalate(GovernanceError):
-    """A person should decide about `update` before it is committed."""
-
-    code = "escalate"
-
-    def __init__(self, message: str, *, update: Any, evidence: Any = None) -> None:
-        super().__init__(message, evidence=evidence)
-        self.update = update

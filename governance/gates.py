@@ -21,7 +21,7 @@ class Verdict:
 
     @classmethod
     def passed(cls, evidence: Any = None) -> Verdict:
-        return cls("pass", "", evidence)
+        return PASSED if evidence is None else cls("pass", "", evidence)
 
     @classmethod
     def revise(cls, reason: str, evidence: Any = None) -> Verdict:
@@ -37,6 +37,10 @@ class Verdict:
     def halt(cls, reason: str, evidence: Any = None) -> Verdict:
         """The update is wrong for good."""
         return cls("halt", reason, evidence)
+
+
+PASSED = Verdict("pass")
+"""The one verdict that needs no row of its own: that the node ended says that it passed."""
 
 
 @runtime_checkable
@@ -96,7 +100,11 @@ def grounded(
     return gate
 
 
-def custom(check: Callable[[NodeCall, Any], str | None], *, otherwise: Literal["revise", "escalate", "halt"] = "revise") -> Gate:
+def custom(
+    check: Callable[[NodeCall, Any], str | None],
+    *,
+    otherwise: Literal["revise", "escalate", "halt"] = "revise",
+) -> Gate:
     """A check of your own: it returns what is wrong with the update, or None."""
 
     def gate(call: NodeCall, update: Any) -> Verdict:

@@ -73,7 +73,12 @@ def _on_subclass(base: Any, govern: Callable[[type], None]) -> None:
 
 def _govern_tool(kind: type) -> None:
     ours = kind.__module__.startswith(LANGCHAIN)
-    for name, wrap in {"run": _tool_run, "arun": _tool_arun, "invoke": _tool_run, "ainvoke": _tool_arun}.items():
+    for name, wrap in {
+        "run": _tool_run,
+        "arun": _tool_arun,
+        "invoke": _tool_run,
+        "ainvoke": _tool_arun,
+    }.items():
         own = kind.__dict__.get(name)
         if own is None or (ours and name in ("invoke", "ainvoke")):
             continue  # LangChain's own invoke leads to run, which is governed
@@ -244,7 +249,9 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def stream(self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any) -> Iterator[Any]:
+    def stream(
+        self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any
+    ) -> Iterator[Any]:
         parent = _passing(self)
         if parent is None or not self._should_stream(async_api=False, **{**kwargs, "stream": True}):
             yield from original(self, input, config, stop=stop, **kwargs)

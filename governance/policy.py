@@ -1,17 +1,17 @@
 """What operators set, as TOML or in Python: the same object either way.
 
-    [ledger]
-    path = ".sidecar/ledger.db"
+[ledger]
+path = ".sidecar/ledger.db"
 
-    [budget]
-    session_tokens = 200000
+[budget]
+session_tokens = 200000
 
-    [loops]
-    repeats = 3
-    visits = 100
+[loops]
+repeats = 3
+visits = 100
 
-    [approvals]
-    local_operators = ["alice"]
+[approvals]
+local_operators = ["alice"]
 """
 
 from __future__ import annotations

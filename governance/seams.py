@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextvars
 import functools
 import inspect
-import itertools
 import os
 import threading
 import typing
@@ -23,13 +22,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.language_models.llms import BaseLLM
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 from langchain_core.runnables.config import patch_config, var_child_runnable_config
-from langchain_core.tools import BaseTool
 from langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_CALL,
@@ -39,15 +33,13 @@ from langgraph._internal._constants import (
     CONFIG_KEY_RESUME_MAP,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SEND,
-    CONFIG_KEY_TASK_ID,
     CONFIG_KEY_THREAD_ID,
     NS_SEP,
     PULL,
     TASKS,
 )
-from langgraph._internal._runnable import RunnableCallable, RunnableSeq
-from langgraph.channels import BinaryOperatorAggregate
-from langgraph.constants import END, START
+from langgraph._internal._runnable import RunnableSeq
+from langgraph.constants import START
 from langgraph.errors import ParentCommand
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import PregelNode
@@ -56,21 +48,16 @@ from langgraph.pregel._write import ChannelWriteTupleEntry
 from langgraph.types import Command, RetryPolicy, Send
 
 from governance import connections, doors, patches, threads
+from governance.bound import BRANCH, UNDECLARED, Bound, Declared
 from governance.boundary import (
     CURRENT,
-    arun_inner,
+    EXECUTIONS,
     arun_node,
-    astream_inner,
-    close_node,
     current_call,
-    model_call,
-    open_node,
-    run_inner,
+    missing_contract,
     run_node,
-    stream_inner,
-    tool_call,
 )
-from governance.call import Call, Declared, ModelCall, NodeCall, ToolCall
+from governance.call import Call, NodeCall
 from governance.coverage import Coverage, Covered
 from governance.errors import (
     AuthorityRefused,
@@ -78,7 +65,6 @@ from governance.errors import (
     ContractViolation,
     DoorClosed,
     GovernanceError,
-    Refusal,
     Revise,
     UnsupportedVersion,
 )
@@ -88,7 +74,6 @@ if TYPE_CHECKING:
     from governance.contracts import Contract
     from governance.sidecar import Governance
 
-BRANCH = "branch:to:"
 RUN: contextvars.ContextVar[int] = contextvars.ContextVar("sidecar_run", default=0)
 """Ordinal of a nested run that starts a checkpoint lineage of its own."""
 _lock = threading.Lock()
@@ -97,49 +82,68 @@ _lock = threading.Lock()
 class Step:
     """One node of one compiled graph; `root` is set where `govern` was called on that very graph."""
 
-    __slots__ = ("declared", "inner", "name", "root")
+    __slots__ = ("bounds", "declared", "inner", "name", "root")
 
     def __init__(self, name: str, node: PregelNode, declared: Declared) -> None:
         self.name = name
         self.inner: Runnable[Any, Any] = Flat(node.bound) if isinstance(node.bound, RunnableSequence) else node.bound
         self.declared = declared
         self.root: Governance | None = None
+        self.bounds: dict[str, Bound] = {}
+
+    def bind(self, parent: Call | None) -> tuple[str, Bound] | None:
+        """Where this execution is and what binds it; None where nothing governs it."""
+        if parent is None:
+            return None if self.root is None else (self.name, self._bound(self.name, self.root, None))
+        place = f"{parent.node.place}/{self.name}"
+        if self.root is not None and parent.governance.contract(place) is None:
+            return self.name, self._bound(self.name, self.root, parent)  # a governed graph brings its own
+        return place, self._bound(place, parent.governance, parent)
+
+    def _bound(self, place: str, governance: Governance, parent: Call | None) -> Bound:
+        known = self.bounds.get(place)
+        if known is None or known.governance is not governance:
+            known = governance.bind(place, self.declared)
+            if known is None:
+                raise missing_contract(place, parent)
+            self.bounds[place] = known
+        return known
 
     def open(self, given: Any, config: RunnableConfig | None) -> tuple[NodeCall, RunnableConfig] | None:
         """The call of this execution and its guarded config; None where nothing governs it."""
         parent = current_call()
-        governance = parent.governance if parent is not None else self.root
-        if governance is None or config is None:
+        found = self.bind(parent)
+        if found is None or config is None:
             return None
-        conf, metadata = config[CONF], config["metadata"]
-        place = self.name if parent is None else f"{parent.node.place}/{self.name}"
-        if parent is not None and self.root is not None and governance.contract(place) is None:
-            governance, place = self.root, self.name  # a governed graph that another one uses brings its own
-        kind = metadata.get("langgraph_path") or (PULL,)
+        place, bound = found
+        conf, metadata, governance = config[CONF], config["metadata"], bound.governance
+        way = metadata.get("langgraph_path") or (PULL,)
         runtime = conf.get(CONFIG_KEY_RUNTIME)
+        session = parent.session if parent is not None else governance.session(_session(conf, runtime))
         info = getattr(runtime, "execution_info", None)
-        call = open_node(
-            governance,
-            name=self.name,
-            place=place,
-            path=f"{_prefix(parent, conf)}{self.name}#{metadata.get('langgraph_step', 0)}{_branch(kind)}",
-            session=parent.session.id if parent is not None else _session(conf, runtime),
-            raw=given,
-            config=config,
-            attempt=getattr(info, "node_attempt", 1) or 1,
-            parent=parent,
-            declared=self.declared,
-            projects=kind[0] == PULL,
-        )
-        call.origin = self
-        guards: dict[str, Any] = {}
-        if CONFIG_KEY_CALL in conf:
-            guards[CONFIG_KEY_CALL] = _guard_tasks(conf[CONFIG_KEY_CALL], call)
-        if governance.enforcing and call.contract.enforced:
-            guards[CONFIG_KEY_SEND] = _guard_sends(conf[CONFIG_KEY_SEND], call)
-            if call.contract.reads is not None and call.projects:
-                guards[CONFIG_KEY_READ] = _guard_reads(conf[CONFIG_KEY_READ], call)
-        return call, {**config, CONF: {**conf, **guards}}  # type: ignore[typeddict-item]
+        path = f"{self.name}#{metadata.get('langgraph_step', 0)}"
+        if way[0] != PULL:
+            path += _branch(way)
+        if parent is not None:
+            path = _prefix(parent, conf) + path
+        call = NodeCall(
+            self.name, path, EXECUTIONS.next(), governance, session, bound.contract, parent,
+            place, config, info.node_attempt if info is not None else 1, given, way[0] == PULL, bound,
+        )  # fmt: skip
+        call.input, call.origin = given, self
+        return call, {**config, CONF: _guarded_conf(conf, call)}  # type: ignore[typeddict-item]
+
+
+def _guarded_conf(conf: dict[str, Any], call: NodeCall) -> dict[str, Any]:
+    guard, guarded = _Guard(call, conf), conf.copy()
+    guarded[CONFIG_KEY_CALL] = guard.schedule
+    if call.bound.enforced and CONFIG_KEY_SEND in conf:
+        guarded[CONFIG_KEY_SEND] = guard.send
+        if call.contract.reads is not None and call.projects:
+            guarded[CONFIG_KEY_READ] = guard.read
+    if CONFIG_KEY_CALL not in conf:
+        del guarded[CONFIG_KEY_CALL]
+    return guarded
 
 
 class Flat(Runnable[Any, Any]):
@@ -200,8 +204,11 @@ class Governed(Runnable[Any, Any]):
             return inner.invoke(input, config, **kwargs)
 
         def perform(node: NodeCall) -> Any:
-            with _running(node):
+            node.state = "running"
+            try:
                 return inner.invoke(node.input, config, **kwargs)
+            finally:
+                node.state = "done"
 
         return run_node(call, perform)
 
@@ -211,8 +218,11 @@ class Governed(Runnable[Any, Any]):
             return await inner.ainvoke(input, config, **kwargs)
 
         async def perform(node: NodeCall) -> Any:
-            with _running(node):
+            node.state = "running"
+            try:
                 return await inner.ainvoke(node.input, config, **kwargs)
+            finally:
+                node.state = "done"
 
         return await arun_node(call, perform)
 
@@ -223,8 +233,11 @@ class Governed(Runnable[Any, Any]):
             return
 
         def perform(node: NodeCall) -> Any:
-            with _running(node):
+            node.state = "running"
+            try:
                 return _sum(list(inner.stream(node.input, config, **kwargs)))
+            finally:
+                node.state = "done"
 
         yield run_node(call, perform)
 
@@ -236,26 +249,13 @@ class Governed(Runnable[Any, Any]):
             return
 
         async def perform(node: NodeCall) -> Any:
-            with _running(node):
+            node.state = "running"
+            try:
                 return _sum([piece async for piece in inner.astream(node.input, config, **kwargs)])
+            finally:
+                node.state = "done"
 
         yield await arun_node(call, perform)
-
-
-class _running:
-    """While the author's code runs, what it sends and reads past its return value is judged in full."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: NodeCall) -> None:
-        self.call = call
-
-    def __enter__(self) -> None:
-        self.call.state = "running"
-
-    def __exit__(self, *error: object) -> None:
-        if self.call.state == "running":
-            self.call.state = "done"
 
 
 class _entered:
@@ -275,7 +275,7 @@ class _entered:
             CURRENT.reset(self.token)
         except ValueError:
             pass  # an abandoned stream is closed in another context, which never saw the call
-        close_node(call)
+        call.state = "over"
         if isinstance(error, ParentCommand):
             _check_parent_command(call, error)
         if call.refusal is None or error is call.refusal:
@@ -401,66 +401,65 @@ _runs: dict[int, tuple[Any, str]] = {}
 RUNS_KEPT = 4096
 
 
-def _guard_sends(send: Callable[[Sequence[tuple[str, Any]]], None], call: NodeCall) -> Callable[..., None]:
-    """Seam 3: judges writes after LangGraph normalised them, and in full what a node sends by itself."""
-    call.send = send
+class _Guard:
+    """Seams 2 and 3: LangGraph's own ways to write, read and schedule, as one execution may use them."""
 
-    def guarded(writes: Sequence[tuple[str, Any]]) -> None:
+    __slots__ = ("allowed", "call", "conf")
+
+    def __init__(self, call: NodeCall, conf: Mapping[str, Any]) -> None:
+        self.call = call
+        self.conf = conf
+        self.allowed = call.bound.sends
+
+    def send(self, writes: Sequence[tuple[str, Any]]) -> None:
+        """Judge writes after LangGraph normalised them, and in full what a node sends by itself."""
+        call, allowed = self.call, self.allowed
         for key, value in writes:
+            if key in allowed and call.state == "done":
+                continue
             problem = _send_problem(key, value, call)
             if problem is not None:
                 raise call.refuse(ContractViolation(f"{call.place} {problem}", key=key))
-        send(writes)
+        self.conf[CONFIG_KEY_SEND](writes)
 
-    return guarded
-
-
-def _send_problem(key: str, value: Any, call: NodeCall) -> str | None:
-    declared, contract = call.declared, call.contract
-    if declared is None or declared.keys is None:
-        return None
-    if key == TASKS or key.startswith(BRANCH):
-        if declared.open_ended or "routes" in contract.waives:
-            return None
-        target = value.node if isinstance(value, Send) else key[len(BRANCH) :]
-        if target in declared.routes or target in (contract.routes or ()):
-            return None
-        return f"sent control to {target!r}, which neither the graph nor its contract allows"
-    if key in declared.keys:
+    def read(self, select: str | Sequence[str], fresh: bool = False) -> Any:
+        """The node's code sees through LangGraph's reader what its contract names; its routers see all."""
+        call = self.call
         if call.state == "running":
-            return write_problem(key, value, call, declared)
-        owned = contract.writes
-        return f"wrote {key!r}, which it does not own" if owned is not None and key not in owned else None
-    if call.state == "running" and not contract.waives:
-        return f"wrote to LangGraph's own channel {key!r}"
-    return None
-
-
-def _guard_reads(read: Callable[..., Any], call: NodeCall) -> Callable[..., Any]:
-    """The node's code sees through LangGraph's reader what its contract names; its routers see all."""
-
-    def guarded(select: str | Sequence[str], fresh: bool = False) -> Any:
-        reads = call.contract.reads or frozenset()
-        if call.state == "running":
+            reads = call.contract.reads or frozenset()
             for key in (select,) if isinstance(select, str) else select:
                 if key not in reads:
                     raise call.refuse(ContractViolation(f"{call.place} read {key!r}, which its contract does not name"))
-        return read(select, fresh)
+        return self.conf[CONFIG_KEY_READ](select, fresh)
 
-    return guarded
+    def schedule(self, func: Any, given: Any, **options: Any) -> Any:
+        """Every scheduled task runs governed, and is never retried after a refusal."""
+        call = self.call
+        if options.get("cache_policy") is not None and call.bound.enforced and "cache" not in call.contract.waives:
+            raise call.refuse(DoorClosed(f"{call.place} runs a cached task; a hit would pass the contract by"))
+        if options.get("retry_policy"):
+            options["retry_policy"] = _shielded(options["retry_policy"])
+        return self.conf[CONFIG_KEY_CALL](_governed_task(func, call), given, **options)
 
 
-def _guard_tasks(schedule: Callable[..., Any], parent: NodeCall) -> Callable[..., Any]:
-    """Seam 2: every scheduled task runs governed, and is never retried after a refusal."""
-
-    def guarded(func: Any, given: Any, *, retry_policy: Any = None, cache_policy: Any = None, **options: Any) -> Any:
-        if cache_policy is not None and parent.contract.enforced and parent.governance.enforcing:
-            if "cache" not in parent.contract.waives:
-                raise parent.refuse(DoorClosed(f"{parent.place} runs a cached task; a hit would pass the contract by"))
-        policies = _shielded(retry_policy) if retry_policy else retry_policy
-        return schedule(_governed_task(func, parent), given, retry_policy=policies, cache_policy=cache_policy, **options)
-
-    return guarded
+def _send_problem(key: str, value: Any, call: NodeCall) -> str | None:
+    declared, contract, bound = call.declared, call.contract, call.bound
+    if call.state == "over":
+        return f"wrote {key!r} after its execution had ended"
+    if declared.keys is None:
+        return None
+    if key == TASKS or key.startswith(BRANCH):
+        if "routes" in contract.waives or (declared.open_ended and call.state == "done"):
+            return None
+        target = value.node if isinstance(value, Send) else key[len(BRANCH) :]
+        if target in bound.routes:
+            return None
+        return f"sent control to {target!r}, which neither the graph nor its contract allows"
+    if key in declared.keys:
+        return write_problem(key, value, call)
+    if call.state == "running" and not contract.waives:
+        return f"wrote to LangGraph's own channel {key!r}"
+    return None
 
 
 def _governed_task(func: Any, parent: NodeCall) -> Any:
@@ -499,23 +498,18 @@ def _open_task(func: Any, parent: NodeCall, args: Any, kwargs: Any) -> tuple[Nod
     config = var_child_runnable_config.get() or {}
     metadata, conf = config.get("metadata") or {}, config.get(CONF) or {}
     name = str(metadata.get("langgraph_node") or getattr(func, "__name__", "task"))
+    place = f"{parent.place}/{name}"
+    bound = parent.governance.bind(place, UNDECLARED)
+    if bound is None:
+        raise missing_contract(place, parent)
     info = getattr(conf.get(CONFIG_KEY_RUNTIME), "execution_info", None)
-    call = open_node(
-        parent.governance,
-        name=name,
-        place=f"{parent.place}/{name}",
-        path=f"{parent.path}/{name}{_branch(metadata.get('langgraph_path') or (PULL,))}",
-        session=parent.session.id,
-        raw={"args": args, "kwargs": kwargs},
-        config=config,
-        attempt=getattr(info, "node_attempt", 1) or 1,
-        parent=parent,
-        declared=None,
-        projects=False,
-    )
-    if CONFIG_KEY_CALL not in conf:
-        return call, config
-    return call, {**config, CONF: {**conf, CONFIG_KEY_CALL: _guard_tasks(conf[CONFIG_KEY_CALL], call)}}
+    path = f"{parent.path}/{name}{_branch(metadata.get('langgraph_path') or (PULL,))}"
+    call = NodeCall(
+        name, path, EXECUTIONS.next(), parent.governance, parent.session, bound.contract, parent, place, config,
+        info.node_attempt if info is not None else 1, {"args": args, "kwargs": kwargs}, False, bound,
+    )  # fmt: skip
+    call.state = "running"
+    return call, {**config, CONF: _guarded_conf(conf, call)}
 
 
 class _configured:
@@ -535,7 +529,11 @@ def _check_parent_command(call: NodeCall, command: ParentCommand) -> None:
     """A command from inside a nested graph that this graph will follow: judged like the node's own."""
     given: Command[Any] = command.args[0]
     namespace = call.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    own = {namespace, NS_SEP.join(p.partition(":")[0] for p in namespace.split(NS_SEP) if not p.isdigit()), call.name}
+    own = {
+        namespace,
+        NS_SEP.join(p.partition(":")[0] for p in namespace.split(NS_SEP) if not p.isdigit()),
+        call.name,
+    }
     if given.graph not in own or not (call.governance.enforcing and call.contract.enforced):
         return
     from governance.filters.contract import update_problem
@@ -546,7 +544,7 @@ def _check_parent_command(call: NodeCall, command: ParentCommand) -> None:
 
 
 def _drop_writes(call: NodeCall) -> None:
-    written = getattr(call.send, "__self__", None)
+    written = getattr(call.config.get(CONF, {}).get(CONFIG_KEY_SEND), "__self__", None)
     if hasattr(written, "clear"):
         written.clear()
 
@@ -624,7 +622,7 @@ def _declared(graph: Pregel, name: str, node: PregelNode) -> Declared:
     builder = getattr(graph, "builder", None)
     spec = builder.nodes.get(name) if builder is not None else None
     if builder is None or spec is None or "__root__" in builder.channels:
-        return Declared(keys=None, types={}, routes=frozenset())
+        return UNDECLARED
     routes = {end for start, end in builder.edges if start == name}
     routes |= {end for starts, end in builder.waiting_edges if name in starts}
     ends = [branch.ends for branch in builder.branches.get(name, {}).values()]
@@ -690,7 +688,8 @@ def _validate(graph: Pregel, governance: Governance) -> None:
         contract = governance.contract(place)
         if contract is None:
             raise ContractError(
-                f"node {place!r} has no contract; give it one, a pattern, or Contract.observe(reason=...)", place=place
+                f"node {place!r} has no contract; give it one, a pattern, or Contract.observe(reason=...)",
+                place=place,
             )
         if contract.enforced:
             _validate_node(place, contract, *places[place])
@@ -699,7 +698,11 @@ def _validate(graph: Pregel, governance: Governance) -> None:
 def _validate_node(place: str, contract: Contract, graph: Pregel, node: PregelNode) -> None:
     declared = _declared(graph, place.rpartition("/")[2], node)
     if declared.keys is not None:
-        named = {"reads": contract.reads, "writes": contract.writes, "feedback": contract.feedback and {contract.feedback}}
+        named = {
+            "reads": contract.reads,
+            "writes": contract.writes,
+            "feedback": contract.feedback and {contract.feedback},
+        }
         for field, keys in named.items():
             for key in keys or ():
                 if key not in declared.keys:
@@ -867,7 +870,13 @@ def _enter_update(graph: Pregel, config: RunnableConfig, supersteps: Any) -> Non
     if governance is None:
         return
     updates = [update for step in supersteps for update in step]
-    facts = {"as_node": [u.as_node for u in updates], "keys": [sorted(map(str, u.values or {})) if isinstance(u.values, Mapping) else type(u.values).__name__ for u in updates]}
+    facts = {
+        "as_node": [u.as_node for u in updates],
+        "keys": [
+            sorted(map(str, u.values or {})) if isinstance(u.values, Mapping) else type(u.values).__name__
+            for u in updates
+        ],
+    }
     session = str(_conf(graph, config).get(CONFIG_KEY_THREAD_ID) or "")
     doors.check_update(governance, session, "update_state", facts)
 

@@ -11,21 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from governance import seams
+from governance.bound import Bound, Declared
 from governance.call import Boundary, Call, Filter, NodeCall, ToolCall
 from governance.contracts import READ, Contract, SideEffect, effect_of
 from governance.coverage import Coverage
 from governance.errors import ContractError, LedgerError
 from governance.filters.admission import Admission
-from governance.filters.approval import ToolApproval, UpdateApproval
-from governance.filters.authority import Authority, check_tool
+from governance.filters.approval import ToolApproval
+from governance.filters.authority import InnerAuthority, check_tool, node_authority
 from governance.filters.budget import Budget
 from governance.filters.contract import ContractFilter
 from governance.filters.effect import EffectFilter
 from governance.filters.gate import Gates
 from governance.filters.loops import Loops
-from governance.filters.record import Record
+from governance.filters.record import InnerRecord, NodeRecord
 from governance.plane.approvals import Approvals
-from governance.plane.control import Control, Stop
+from governance.plane.control import Control
 from governance.plane.effects import Effects
 from governance.plane.ledger import Ledger
 from governance.plane.sessions import Session, Sessions
@@ -92,12 +93,9 @@ class Governance:
         self.ledger = sidecar.ledger
         self.approvals = sidecar.approvals
         self.effects = sidecar.effects
+        self.control = sidecar.control
         self._resolved: dict[str, Contract | None] = {}
         self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
-
-    @property
-    def stops(self) -> Mapping[tuple[str, str], Stop]:
-        return self.sidecar.control.stops
 
     def begin(self) -> None:
         """What a run needs before its first call: fresh stops, and a ledger that can be written."""
@@ -128,23 +126,36 @@ class Governance:
         key = (boundary, id(contract))
         found = self._chains.get(key)
         if found is None:
-            found = self._chains[key] = tuple(self._build(boundary, contract))
+            built = self._build(boundary, contract)
+            found = self._chains[key] = tuple(getattr(f, "__call__", f) for f in built)
         return found
 
     def _build(self, boundary: Boundary, contract: Contract) -> list[Filter]:
-        if not (self.enforcing and contract.enforced):
-            return [RECORD]
-        middle = [f for f in self.filters if getattr(f, "at", "node") == boundary]
+        enforced = self.enforcing and contract.enforced
+        middle = [f for f in self.filters if getattr(f, "at", "node") == boundary] if enforced else []
+        if boundary == "node":
+            return [*self._node_filters(contract), *middle] if enforced else [NODE_RECORD]
+        if not enforced:
+            return [INNER_RECORD]
         if boundary == "model":
-            return [RECORD, AUTHORITY, Budget(), *middle]
-        if boundary == "tool":
-            return [RECORD, AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
-        chain: list[Filter] = [RECORD, AUTHORITY, Admission()]
+            return [INNER_RECORD, INNER_AUTHORITY, Budget(), *middle]
+        return [INNER_RECORD, INNER_AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
+
+    def _node_filters(self, contract: Contract) -> list[Filter]:
+        """What stands around a node; a filter that has nothing to ask of it is left out."""
+        chain: list[Filter] = [NODE_RECORD, node_authority]
+        if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
+            chain.append(Admission())
         if contract.approval is not None or contract.gates:
-            chain.append(UpdateApproval())
-        if contract.gates:
             chain.append(Gates())
-        return [*chain, ContractFilter(), *middle]
+        return [*chain, ContractFilter()]
+
+    def bind(self, place: str, declared: Declared) -> Bound | None:
+        """The contract of a place met with what its graph declares; None where there is no contract."""
+        contract = self.contract(place)
+        if contract is None:
+            return None
+        return Bound(self, contract, declared, self.chain("node", contract))
 
     def effect(self, call: ToolCall) -> SideEffect | None:
         """What the tool declares, or what the contract says about it; None when nobody says anything."""
@@ -161,7 +172,8 @@ class Governance:
         return seams.server_user(call.node)
 
 
-RECORD, AUTHORITY = Record(), Authority()
+NODE_RECORD, INNER_RECORD = NodeRecord(), InnerRecord()
+INNER_AUTHORITY = InnerAuthority()
 _default: Sidecar | None = None
 _default_lock = threading.Lock()
 

@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from governance.boundary import CURRENT, THREAD_MARK, current_call
+from governance.boundary import CURRENT, current_call, mark_thread
 
 SERVING = ("langsmith", "opentelemetry", "concurrent", "anyio", "governance", "chromadb", "posthog")
 
@@ -27,7 +27,7 @@ def install() -> None:
     def governed_start(self: threading.Thread) -> None:
         call = current_call()
         if call is not None and not _serves(self):
-            setattr(self, THREAD_MARK, call)
+            mark_thread(self, call)
         start(self)
 
     @functools.wraps(submit)

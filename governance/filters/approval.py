@@ -7,8 +7,8 @@ resuming names the card, so an answer can reach neither another question nor oth
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import Any, TypeVar
 
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
@@ -16,51 +16,71 @@ from langgraph.types import Interrupt
 from governance import canonical
 from governance.call import Call, Effect, Flow, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Approval
-from governance.errors import ApprovalDenied, Escalate, GovernanceError
+from governance.errors import ApprovalDenied, ContractViolation, GovernanceError
 from governance.filters.authority import check_stops
+from governance.filters.contract import update_problem
+from governance.filters.effect import within
 from governance.plane.approvals import Card, Principal
-from collections.abc import Generator
 
+T = TypeVar("T")
+Asking = Generator[Effect, Any, T]
 ESCALATED = Approval("a gate asks for a person's decision")
 
 
-class UpdateApproval:
-    """At a node: what gates escalate, and what the contract wants approved, waits for a person."""
+def standing(call: NodeCall) -> Asking[Card | None]:
+    """The question that was asked at this place, unless it is settled or the rules have changed since."""
+    book = call.governance.approvals
+    card: Card | None = yield Run(lambda: book.at(call.session.id, call.path))
+    if card is None or card.state == "committed":
+        return None
+    if card.contract != call.contract.digest:
+        yield Run(lambda: book.supersede(card))
+        return None
+    return card
 
-    def __call__(self, call: NodeCall) -> Flow:
-        book = call.governance.approvals
-        card: Card | None = None
-        if book.control.has_cards(call.session.id):
-            card = yield Run(lambda: book.at(call.session.id, call.path))
-        if card is not None and card.contract != call.contract.digest and card.state != "committed":
-            yield Run(lambda c=card: book.supersede(c))  # the rules changed while it waited: ask anew
-            card = None
-        if card is None or card.state == "committed":
-            update, reason, evidence = yield from self._propose(call)
-            if reason is None:
-                return update
-            rule = call.contract.approval or ESCALATED
-            what = {"node": call.place, "update": update, "reason": reason}
-            card = yield Run(
-                lambda: book.ask(
-                    call.session.id, call.path, "update", what, payload=update, contract=call.contract.digest,
-                    proposer=f"agent:{call.contract.role or call.place}", rule=rule, evidence=evidence,
-                )
-            )  # fmt: skip
-            note(call, "approval.asked", card)
-        card = yield from settled(call, card)
-        check_stops(call)
-        yield Run(lambda: book.commit(card))
-        note(call, "approval.committed", card)
-        return card.edited if card.state == "edited" else book.payload(card)
 
-    def _propose(self, call: NodeCall) -> Generator[Effect, Any, tuple[Any, str | None, Any]]:
-        try:
-            update = yield Proceed(call)
-        except Escalate as asked:
-            return asked.update, asked.reason, asked.facts.get("evidence")
-        rule = call.contract.approval
-        return update, (rule.reason if rule else None), None
+def escalated(call: NodeCall, update: Any, reason: str, evidence: Any) -> Asking[Any]:
+    """Ask a person about an update, after storing it; the run is interrupted until somebody decides."""
+    book = call.governance.approvals
+    what = {"node": call.place, "update": update, "reason": reason}
+    card = yield Run(
+        lambda: book.ask(
+            call.session.id,
+            call.path,
+            "update",
+            what,
+            payload=update,
+            contract=call.contract.digest,
+            proposer=proposer(call),
+            rule=call.contract.approval or ESCALATED,
+            evidence=evidence,
+        )
+    )
+    note(call, "approval.asked", card)
+    return (yield from decided(call, card))
+
+
+def decided(call: NodeCall, card: Card) -> Asking[Any]:
+    """Exactly what the card showed, or what the person made of it, once it was approved."""
+    book = call.governance.approvals
+    card = yield from settled(call, card)
+    check_stops(call)
+    if card.state == "edited":
+        recheck(call, card.edited)
+    yield Run(lambda: book.commit(card))
+    note(call, "approval.committed", card)
+    return card.edited if card.state == "edited" else book.payload(card)
+
+
+def recheck(call: NodeCall, update: Any) -> None:
+    """A person's edit is held to the same contract."""
+    problem = update_problem(update, call)
+    if problem is not None:
+        raise ContractViolation(f"the edited update of {call.place} does not fit: it {problem}")
+
+
+def proposer(call: Call) -> str:
+    return f"agent:{call.contract.role or call.node.place}"
 
 
 class ToolApproval:
@@ -80,12 +100,13 @@ class ToolApproval:
                 yield Run(lambda c=card: book.supersede(c))
             card = None
         if card is None:
-            shown: Any = effect.dry_run(call.args) if effect is not None and effect.dry_run else None
+            dry_run = effect.dry_run if effect is not None else None
+            shown = (yield Run(lambda: within(call, dry_run, call.args))) if dry_run is not None else None
             evidence = {"dry_run": shown, "undo": bool(effect and effect.undo)}
             card = yield Run(
                 lambda: book.ask(
                     call.session.id, call.path, "tool", what, payload=dict(call.args),
-                    contract=call.contract.digest, proposer=f"agent:{call.contract.role or call.node.place}",
+                    contract=call.contract.digest, proposer=proposer(call),
                     rule=approval, evidence=evidence,
                 )
             )  # fmt: skip
@@ -108,7 +129,7 @@ def covers(card: Card, call: ToolCall, digest: str) -> bool:
     return card.contract == call.contract.digest and card.digest == digest
 
 
-def settled(call: Call, card: Card) -> Generator[Effect, Any, Card]:
+def settled(call: Call, card: Card) -> Asking[Card]:
     """The card once somebody decided it; interrupts the run until then."""
     book = call.governance.approvals
     if card.state == "pending" and time.time() >= card.expires:

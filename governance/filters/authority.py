@@ -6,24 +6,34 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 
-from governance.call import Call, Flow, NodeCall, Proceed, Run, ToolCall
+from governance.call import Call, Flow, ModelCall, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Tool
 from governance.errors import Abandoned, AuthorityRefused, Halted, Refusal
 
 
-class Authority:
-    """Refuses before anything is spent; a refusal latches on the node it happens in."""
+def node_authority(call: NodeCall) -> Flow | None:
+    """Refuses a stopped node before it runs; the seam refuses one whose code swallowed a refusal."""
+    control = call.governance.control
+    if not control.ready:
+        return _when_ready(call)
+    if control.stops:
+        check_stops(call)
+    return None
 
-    def __call__(self, call: Call) -> Flow:
-        node, control = call.node, call.governance.sidecar.control
+
+def _when_ready(call: NodeCall) -> Flow:
+    yield Run(call.governance.control.wait_ready)
+    check_stops(call)
+    return (yield Proceed(call))
+
+
+class InnerAuthority:
+    """Refuses a model or tool call before anything is spent; a refusal latches on the node."""
+
+    def __call__(self, call: ModelCall | ToolCall) -> Flow:
+        node, control = call.node, call.governance.control
         if not control.ready:
             yield Run(control.wait_ready)
-        if call is node:
-            check_stops(node)
-            result = yield Proceed(call)
-            if node.refusal is not None:  # the node's code may have swallowed it
-                raise node.refusal
-            return result
         check_latch(node)
         try:
             check_stops(call)
@@ -51,10 +61,15 @@ def check_latch(node: NodeCall) -> None:
 
 def check_stops(call: Call) -> None:
     """Raise `Halted` where an operator stopped this call's session, agent, tool, or everything."""
-    stops = call.governance.stops
+    stops = call.governance.control.stops
     if not stops:
         return
-    places = [("all", "*"), ("session", call.session.id), ("agent", call.node.place), ("agent", call.node.name)]
+    places = [
+        ("all", "*"),
+        ("session", call.session.id),
+        ("agent", call.node.place),
+        ("agent", call.node.name),
+    ]
     if call.contract.role:
         places.append(("agent", call.contract.role))
     if isinstance(call, ToolCall):
@@ -82,7 +97,9 @@ def check_tool(call: ToolCall) -> None:
     problem = broken_constraint(rule, call)
     if problem is not None:
         raise AuthorityRefused(
-            f"{call.node.place} may not call {call.name} like this: {problem}", tool=call.name, args=dict(call.args)
+            f"{call.node.place} may not call {call.name} like this: {problem}",
+            tool=call.name,
+            args=dict(call.args),
         )
 
 
@@ -103,7 +120,12 @@ def record_answer(call: Call, refusal: Refusal) -> None:
         "tool.answered",
         path=call.path,
         actor=call.name,
-        body={"code": refusal.code, "reason": refusal.reason, "facts": refusal.facts, "execution": call.execution},
+        body={
+            "code": refusal.code,
+            "reason": refusal.reason,
+            "facts": refusal.facts,
+            "execution": call.execution,
+        },
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langchain_core.messages import HumanMessage
 from langgraph.types import Command, Overwrite, Send
 
 from governance import projection
-from governance.call import Declared, Flow, NodeCall, Proceed
+from governance.call import Flow, NodeCall, Proceed
 from governance.errors import ContractViolation
-from governance.filters.gate import repair
+from governance.filters.repair import repair
 from governance.typecheck import type_problem
 
 
@@ -20,19 +21,40 @@ class ContractFilter:
     def __call__(self, call: NodeCall) -> Flow:
         contract = call.contract
         call.input = projection.view(call.raw, call)
-        update = yield Proceed(call, within=contract.timeout)
-        problem = projection.changed(call) if call.governance.mode == "strict" else None
-        problem = problem or update_problem(update, call)
+        if call.attempt > 1:
+            call.input = with_feedback(call.input, call)
+        update = yield Proceed(call, contract.timeout)
+        problem = projection.changed(call)
+        if problem is None and not within(update, call.bound.types):
+            problem = update_problem(update, call)
         if problem is None:
             return update
         violation = ContractViolation(f"{call.place} {problem}", place=call.place)
         raise repair(call, violation.reason) or violation
 
 
+def within(update: Any, types: Mapping[str, Any]) -> bool:
+    """Whether a plain update is inside the contract at first sight; anything else is looked at closely."""
+    if type(update) is not dict:
+        return update is None
+    for key, value in update.items():
+        try:
+            kind = types[key]
+        except KeyError:
+            return False
+        if type(value) is not kind and (kind is not None or type(value) in UNUSUAL):
+            return False
+    return True
+
+
+UNUSUAL = frozenset({Overwrite, dict})
+"""Values that can replace what other nodes wrote to a key with a reducer."""
+
+
 def update_problem(update: Any, call: NodeCall) -> str | None:
     """Why an update breaks the contract, or None."""
     declared, waives = call.declared, call.contract.waives
-    if declared is None or declared.keys is None or update is None:
+    if declared.keys is None or update is None:
         return None
     if "unknown_keys" not in waives:
         unknown = [key for key in keys_of(update) if key not in declared.keys]
@@ -43,45 +65,52 @@ def update_problem(update: Any, call: NodeCall) -> str | None:
         return None
     pairs, routes = declared.writes(update)
     for key, value in pairs:
-        problem = write_problem(key, value, call, declared)
+        problem = write_problem(key, value, call)
         if problem is not None:
             return problem
-    return route_problem(routes, call, declared)
+    return route_problem(routes, call)
 
 
-def write_problem(key: str, value: Any, call: NodeCall, declared: Declared) -> str | None:
+def write_problem(key: str, value: Any, call: NodeCall) -> str | None:
     """Ownership, overwriting and type of one written key."""
-    contract = call.contract
-    owned = contract.writes
-    if owned is not None and key not in owned:
-        return f"wrote {key!r}, which it does not own; its contract allows: {', '.join(sorted(owned)) or 'nothing'}"
+    owned = call.bound.types
+    if key not in owned:
+        allowed = ", ".join(sorted(owned)) or "nothing"
+        return f"wrote {key!r}, which it does not own; its contract allows: {allowed}"
     if is_overwrite(value):
-        if "overwrite" not in contract.waives:
+        if "overwrite" not in call.contract.waives:
             return f"wrote Overwrite to {key!r}, which throws away what other nodes wrote"
         return None
-    if "types" in contract.waives:
-        return None
-    if isinstance(owned, Mapping):
-        return type_problem(key, owned[key], value)
-    if key in declared.types and key not in declared.reducers:
-        return type_problem(key, declared.types[key], value)
-    return None
+    return None if owned[key] is None else type_problem(key, owned[key], value)
 
 
-def route_problem(routes: list[str], call: NodeCall, declared: Declared) -> str | None:
+def route_problem(routes: list[str], call: NodeCall) -> str | None:
     """Control may go where the graph draws an edge or the contract says so."""
-    contract = call.contract
-    if "routes" in contract.waives:
+    if "routes" in call.contract.waives:
         return None
-    allowed = declared.routes if contract.routes is None else contract.routes | declared.routes
     for route in routes:
-        if route not in allowed:
-            return f"sent control to {route!r}; the graph and its contract allow: {', '.join(sorted(allowed)) or 'nothing'}"
+        if route not in call.bound.routes:
+            allowed = ", ".join(sorted(call.bound.routes)) or "nothing"
+            return f"sent control to {route!r}; the graph and its contract allow: {allowed}"
     return None
 
 
 def is_overwrite(value: Any) -> bool:
-    return isinstance(value, Overwrite) or (isinstance(value, dict) and set(value) == {"__overwrite__"})
+    """LangGraph takes both forms, the object and what JSON makes of it."""
+    return isinstance(value, Overwrite) or (isinstance(value, dict) and "__overwrite__" in value)
+
+
+def with_feedback(given: Any, call: NodeCall) -> Any:
+    """What a gate or the contract said about the last attempt, where the node will find it."""
+    words = call.session.feedback.pop(call.path, None)
+    key = call.contract.feedback
+    if words is None or not isinstance(given, dict):
+        return given
+    if key is not None:
+        return {**given, key: words}
+    if isinstance(given.get("messages"), list):
+        return {**given, "messages": [*given["messages"], HumanMessage(words)]}
+    return given
 
 
 def keys_of(update: Any) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
 
 from governance import canonical
+from governance.boundary import CURRENT
 from governance.call import Flow, Proceed, Run, ToolCall
 from governance.contracts import SideEffect
 from governance.errors import EffectInDoubt, Refusal
@@ -23,7 +25,12 @@ class EffectFilter:
         effects, ledger = call.governance.effects, call.governance.ledger
         key, args = f"{call.session.id}/{call.path}", canonical.text(call.args)
         digest = canonical.digest([call.name, call.args])
-        row = {"tool": call.name, "args": dict(call.args), "business": business_key(effect, call), "execution": call.execution}
+        row = {
+            "tool": call.name,
+            "args": dict(call.args),
+            "business": business_key(effect, call),
+            "execution": call.execution,
+        }
         ledger.record(call.session.id, "effect.intent", path=call.path, actor=call.name, body=row)
         known = yield Run(
             lambda: effects.begin(
@@ -33,7 +40,8 @@ class EffectFilter:
         )  # fmt: skip
         if isinstance(known, (Finished, InDoubt)) and known.digest != digest:
             raise EffectInDoubt(
-                f"{call.name} was already called here with other arguments; a person has to decide", tool=call.name
+                f"{call.name} was already called here with other arguments; a person has to decide",
+                tool=call.name,
             )
         if isinstance(known, Finished):
             self._note(call, "effect.reused")
@@ -68,7 +76,7 @@ class EffectFilter:
     def _reconcile(self, call: ToolCall, effect: SideEffect, key: str) -> Flow:
         """An earlier run began this effect and was cut off: look, or ask; never guess."""
         find = effect.reconcile
-        outcome = (yield Run(lambda: find(call.args))) if find is not None else None
+        outcome = (yield Run(lambda: within(call, find, call.args))) if find is not None else None
         if outcome is not None:
             yield Run(lambda: call.governance.effects.finish(key, outcome))
             self._note(call, "effect.reconciled")
@@ -78,7 +86,8 @@ class EffectFilter:
             self._note(call, "effect.repeated")
             return (yield from self._perform(call, effect, key))
         raise EffectInDoubt(
-            f"{call.name} began earlier and nobody saw how it ended; look, then settle it by hand", tool=call.name
+            f"{call.name} began earlier and nobody saw how it ended; look, then settle it by hand",
+            tool=call.name,
         )
 
     def _answered(self, outcome: Any, call: ToolCall) -> Any:
@@ -90,6 +99,15 @@ class EffectFilter:
     def _note(self, call: ToolCall, kind: str) -> None:
         body = {"tool": call.name, "execution": call.execution}
         call.governance.ledger.record(call.session.id, kind, path=call.path, actor=call.name, body=body)
+
+
+def within(call: ToolCall, work: Callable[..., Any], *args: Any) -> Any:
+    """Run what a tool declares (its dry run, its reconcile) as business of the tool, not of the node."""
+    token = CURRENT.set(call)
+    try:
+        return work(*args)
+    finally:
+        CURRENT.reset(token)
 
 
 def business_key(effect: SideEffect, call: ToolCall) -> str | None:

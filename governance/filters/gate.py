@@ -5,20 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from governance.call import Flow, NodeCall, Proceed
-from governance.errors import Escalate, GateRefused, Refusal, Revise
-from governance.gates import Gate, Verdict
+from governance.errors import GateRefused
+from governance.filters.approval import decided, escalated, standing
+from governance.filters.repair import repair
+from governance.gates import PASSED, Gate, Verdict
 
 
 class Gates:
-    """Passes, asks LangGraph to run the node again with the reason, asks a person, or refuses."""
+    """Passes an update, asks LangGraph to run the node again with the reason, asks a person, or refuses.
+
+    An update that a person was asked about is not made anew: what was shown is what is committed.
+    """
 
     def __call__(self, call: NodeCall) -> Flow:
+        if call.governance.control.has_cards(call.session.id):
+            card = yield from standing(call)
+            if card is not None:
+                return (yield from decided(call, card))
         update = yield Proceed(call)
-        for gate in call.contract.gates:
+        contract = call.contract
+        for gate in contract.gates:
             verdict = judge(gate, call, update)
+            if verdict is PASSED:
+                continue
             record(call, gate, verdict)
+            if verdict.outcome == "escalate":
+                return (yield from escalated(call, update, verdict.reason, verdict.evidence))
             if verdict.outcome != "pass":
-                raise consequence(call, verdict, update)
+                raise consequence(call, verdict)
+        if contract.approval is not None:
+            return (yield from escalated(call, update, contract.approval.reason, None))
         return update
 
 
@@ -30,9 +46,7 @@ def judge(gate: Gate, call: NodeCall, update: Any) -> Verdict:
         return Verdict.halt(f"the gate itself failed: {type(error).__name__}: {error}")
 
 
-def consequence(call: NodeCall, verdict: Verdict, update: Any) -> Exception:
-    if verdict.outcome == "escalate":
-        return Escalate(verdict.reason, update=update, evidence=verdict.evidence)
+def consequence(call: NodeCall, verdict: Verdict) -> Exception:
     if verdict.outcome == "revise":
         return repair(call, verdict.reason) or GateRefused(
             f"{call.place} was refused after {call.attempt} of {call.contract.attempts} attempts: {verdict.reason}",
@@ -41,17 +55,7 @@ def consequence(call: NodeCall, verdict: Verdict, update: Any) -> Exception:
     return GateRefused(f"{call.place} was refused: {verdict.reason}", evidence=verdict.evidence)
 
 
-def repair(call: NodeCall, reason: str) -> Revise | None:
-    """Another attempt with feedback, where one is left and the node has changed nothing outside."""
-    if call.attempt >= call.contract.attempts or call.effects_done:
-        return None
-    call.session.feedback[call.path] = reason
-    return Revise(f"{call.place} should try again: {reason}")
-
-
 def record(call: NodeCall, gate: Gate, verdict: Verdict) -> None:
-    if verdict.outcome == "pass" and verdict.evidence is None:
-        return  # the node's own row says that it ended; silence means passed
     call.governance.ledger.record(
         call.session.id,
         f"gate.{verdict.outcome}",
@@ -59,6 +63,3 @@ def record(call: NodeCall, gate: Gate, verdict: Verdict) -> None:
         actor=getattr(gate, "__qualname__", type(gate).__name__),
         body={"reason": verdict.reason, "evidence": verdict.evidence, "execution": call.execution},
     )
-
-
-__all__ = ["Gates", "Refusal", "repair"]

@@ -5,68 +5,79 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from governance.call import Call, Flow, ModelCall, NodeCall, Proceed, ToolCall
-from governance.errors import Escalate, GovernanceError, Revise
+from governance.call import Flow, ModelCall, NodeCall, Proceed, ToolCall
+from governance.errors import GovernanceError, Revise
 
 
-class Record:
-    """Two rows a node (begun, ended), one a model or tool call, each refusal with its reason."""
+class NodeRecord:
+    """Two rows a node: that it began, and how it ended."""
 
-    def __call__(self, call: Call) -> Flow:
+    def __call__(self, call: NodeCall) -> Flow:
         ledger = call.governance.ledger
-        if call.governance.enforcing:
+        if ledger.broken is not None and call.governance.enforcing:
             ledger.check()
-        node = isinstance(call, NodeCall)
-        if node:
-            self._row(call, "node.begun", {"contract": call.contract.digest})
+        execution, attempt = call.execution, call.attempt
+        ledger.record(
+            call.session.id,
+            "node.begun",
+            path=call.path,
+            actor=call.name,
+            body={"attempt": attempt, "contract": call.contract.digest, "execution": execution},
+        )
         started = time.perf_counter_ns()
         try:
             result = yield Proceed(call)
-        except GovernanceError as error:
-            self._row(call, f"{call.boundary}.{_word(error)}", _refusal(error, started))
+        except BaseException as error:
+            kind, body = _failure(error)
+            self._row(call, kind, {**body, "us": (time.perf_counter_ns() - started) // 1000})
             raise
-        except GeneratorExit:
-            self._row(call, f"{call.boundary}.interrupted", {"us": _us(started)})
-            raise
-        except Exception as error:
-            self._row(call, f"{call.boundary}.failed", {"error": type(error).__name__, "us": _us(started)})
-            raise
-        self._row(call, f"{call.boundary}.ended", _ended(call, result, started), _spent(call))
+        wrote = list(result) if type(result) is dict else type(result).__name__
+        spent = (time.perf_counter_ns() - started) // 1000
+        ledger.record(
+            call.session.id,
+            "node.ended",
+            path=call.path,
+            actor=call.name,
+            body={"attempt": attempt, "execution": execution, "us": spent, "wrote": wrote},
+        )
         return result
 
-    def _row(self, call: Call, kind: str, body: dict[str, Any], tokens: int = 0) -> None:
-        body["execution"] = call.execution
-        if isinstance(call, NodeCall):
-            body["attempt"] = call.attempt
-        call.governance.ledger.record(
-            call.session.id, kind, path=call.path, actor=call.name, body=body, tokens=tokens
-        )
+    def _row(self, call: NodeCall, word: str, body: dict[str, Any]) -> None:
+        body |= {"attempt": call.attempt, "execution": call.execution}
+        call.governance.ledger.record(call.session.id, f"node.{word}", path=call.path, actor=call.name, body=body)
 
 
-def _word(error: GovernanceError) -> str:
-    if isinstance(error, Revise):
-        return "revised"
-    return "escalated" if isinstance(error, Escalate) else "refused"
+class InnerRecord:
+    """One row a model or tool call."""
+
+    def __call__(self, call: ModelCall | ToolCall) -> Flow:
+        if call.governance.enforcing:
+            call.governance.ledger.check()
+        started = time.perf_counter_ns()
+        word, body = "ended", {}
+        try:
+            return (yield Proceed(call))
+        except BaseException as error:
+            word, body = _failure(error)
+            raise
+        finally:
+            tokens = call.spent if isinstance(call, ModelCall) else 0
+            body |= {"execution": call.execution, "us": (time.perf_counter_ns() - started) // 1000}
+            body |= {"tokens": tokens} if isinstance(call, ModelCall) else {"args": dict(call.args)}
+            call.governance.ledger.record(
+                call.session.id,
+                f"{call.boundary}.{word}",
+                path=call.path,
+                actor=call.name,
+                body=body,
+                tokens=tokens,
+            )
 
 
-def _refusal(error: GovernanceError, started: int) -> dict[str, Any]:
-    return {"code": error.code, "reason": error.reason, "facts": error.facts, "us": _us(started)}
-
-
-def _us(started: int) -> int:
-    return (time.perf_counter_ns() - started) // 1000
-
-
-def _ended(call: Call, result: Any, started: int) -> dict[str, Any]:
-    body: dict[str, Any] = {"us": _us(started)}
-    if isinstance(call, NodeCall):
-        body["wrote"] = list(result) if isinstance(result, dict) else type(result).__name__
-    elif isinstance(call, ToolCall):
-        body["args"] = dict(call.args)
-    elif isinstance(call, ModelCall):
-        body["tokens"] = _spent(call)
-    return body
-
-
-def _spent(call: Call) -> int:
-    return call.spent if isinstance(call, ModelCall) else 0
+def _failure(error: BaseException) -> tuple[str, dict[str, Any]]:
+    if isinstance(error, GeneratorExit):  # an interrupt, a drain, a cancellation
+        return "interrupted", {}
+    if not isinstance(error, GovernanceError):
+        return "failed", {"error": type(error).__name__}
+    word = "revised" if isinstance(error, Revise) else "refused"
+    return word, {"code": error.code, "reason": error.reason, "facts": error.facts}

@@ -74,7 +74,12 @@ class Card:
             "evidence": self.evidence,
             "digest": self.digest[:16],
             "expires": self.expires,
-            "answer": {"card": self.id, "decision": "approve | deny | edit", "by": "your name", "reason": "..."},
+            "answer": {
+                "card": self.id,
+                "decision": "approve | deny | edit",
+                "by": "your name",
+                "reason": "...",
+            },
         }
 
 
@@ -140,10 +145,14 @@ class Approvals:
     def get(self, card_id: str) -> Card:
         """One card by its id or a unique beginning of it."""
         with self.control.transaction() as db:
-            rows = db.execute(f"SELECT {FIELDS} FROM cards WHERE id >= ? AND id < ?", (card_id, card_id + "g")).fetchall()
+            rows = db.execute(
+                f"SELECT {FIELDS} FROM cards WHERE id >= ? AND id < ?", (card_id, card_id + "g")
+            ).fetchall()
         if len(rows) != 1:
             found = "none" if not rows else f"{len(rows)} of them"
-            raise ConfigurationError(f"expected one approval with id {card_id!r}, found {found}; see `sidecar approvals list`")
+            raise ConfigurationError(
+                f"expected one approval with id {card_id!r}, found {found}; see `sidecar approvals list`"
+            )
         return _card(rows[0])
 
     def cards(self, *, session: str | None = None, states: Iterable[str] = ("pending",)) -> list[Card]:
@@ -175,7 +184,9 @@ class Approvals:
         if by.name == card.proposer:
             raise AuthorityRefused(f"{by.name} proposed this and cannot approve it too", code="self-approval")
         if card.approvers and by.name not in card.approvers:
-            raise AuthorityRefused(f"{by.name} is not among the approvers: {', '.join(card.approvers)}", code="approver")
+            raise AuthorityRefused(
+                f"{by.name} is not among the approvers: {', '.join(card.approvers)}", code="approver"
+            )
         if decision == "edit" and edited is None:
             raise ConfigurationError("an edit needs the edited value")
         state: State = {"approve": "approved", "deny": "denied", "edit": "edited"}[decision]  # type: ignore[assignment]
@@ -202,7 +213,14 @@ class Approvals:
         with self.control.transaction() as db:
             changed = db.execute(
                 "UPDATE cards SET state=?, principal=?, reason=?, edited=?, decided=? WHERE id=? AND state IN ('pending','approved','edited')",
-                (state, f"{by.how}:{by.name}", reason, None if edited is None else canonical.text(edited), time.time(), card.id),
+                (
+                    state,
+                    f"{by.how}:{by.name}",
+                    reason,
+                    None if edited is None else canonical.text(edited),
+                    time.time(),
+                    card.id,
+                ),
             ).rowcount
         settled = self.get(card.id)
         self.control.note_card(card.session, card.id, settled.state)

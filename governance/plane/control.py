@@ -72,11 +72,6 @@ class Control:
         """Snapshot of the standing stops, by (scope, name)."""
         return self._stops
 
-    @property
-    def ready(self) -> bool:
-        """Whether the snapshot has been read and is kept fresh."""
-        return self._ready.is_set()
-
     def watch(self) -> None:
         """Start to keep the snapshot fresh; `wait_ready` tells when it has been read."""
         if self._watcher is not None:
@@ -157,13 +152,15 @@ class Control:
             if self._db is not None:
                 self._db.close()
                 self._db = None
-        self._ended, self._ready = threading.Event(), threading.Event()
+        self._ended, self._ready, self.ready = threading.Event(), threading.Event(), False
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._watcher: threading.Thread | None = None
         self._ended, self._ready = threading.Event(), threading.Event()
+        self.ready = False
+        """Whether the snapshot has been read and is kept fresh; a plain attribute, as every call asks."""
         self._failed: LedgerError | None = None
         self._version = -1
         self._stops: Mapping[tuple[str, str], Stop] = MappingProxyType({})
@@ -179,8 +176,7 @@ class Control:
                 db.executescript(SCHEMA)
             except (sqlite3.Error, OSError) as error:
                 raise LedgerError(
-                    f"the control file {self.path} cannot be opened ({error}); "
-                    "give a path that can be written",
+                    f"the control file {self.path} cannot be opened ({error}); give a path that can be written",
                     code="control",
                 ) from error
             self._db = db
@@ -202,6 +198,7 @@ class Control:
             except sqlite3.Error as error:
                 if self._version == -1:
                     self._failed = LedgerError(f"the control file {self.path} cannot be read ({error})", code="control")
+            self.ready = self._failed is None and not ended.is_set()
             ready.set()
             ended.wait(REFRESH)
 

@@ -44,7 +44,15 @@ class Effects:
         self._serde = JsonPlusSerializer()
 
     def begin(
-        self, key: str, *, session: str, tool: str, digest: str, args: str, execution: str, business: str | None
+        self,
+        key: str,
+        *,
+        session: str,
+        tool: str,
+        digest: str,
+        args: str,
+        execution: str,
+        business: str | None,
     ) -> Fresh | Finished | InDoubt:
         """Store the intent durably, or tell what is known about the place."""
         with self.control.transaction() as db:

@@ -6,7 +6,8 @@ refuses, `broken` is set, and enforce mode runs nothing any more.
 
 The hash of an event covers every stored field: SHA-256 over the canonical JSON array
 `[prev, session, n, ts, kind, path, actor, body]`, where `prev` is the hash of the session's event before
-(empty for the first) and `body` the stored text.
+(empty for the first) and `body` the stored text. What a session has spent is the sum of `tokens` in its
+bodies, so that the head's count can be recomputed too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,27 +39,21 @@ CREATE TABLE IF NOT EXISTS heads(
     session TEXT PRIMARY KEY, n INTEGER NOT NULL, hash TEXT NOT NULL, tokens INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version=1;
 """
-INSERT = "INSERT INTO events(session,n,ts,kind,path,actor,body,prev,hash) VALUES(?,?,?,?,?,?,?,?,?)"
+ROWS = 64
+"""Rows one statement inserts: SQLite gives up the interpreter's lock at each, and taking it back from a
+busy event loop costs more than the row."""
 UPSERT = (
     "INSERT INTO heads(session,n,hash,tokens) VALUES(?,?,?,?) "
     "ON CONFLICT(session) DO UPDATE SET n=excluded.n, hash=excluded.hash, tokens=excluded.tokens"
 )
-WINDOW = 0.004
+WINDOW = 0.02
 """Seconds a group of events waits for company when nobody waits for it."""
 HEADS_KEPT = 4096
 QUEUE_LIMIT = 100_000
 
 
-class Event(NamedTuple):
-    """One thing that happened; `body` is whatever canonical JSON can hold."""
-
-    session: str
-    ts: int
-    kind: str
-    path: str
-    actor: str
-    body: dict[str, Any]
-    tokens: int = 0
+Event = tuple[str, int, str, str, str, dict[str, Any]]
+"""session, nanoseconds since 1970, kind, path, actor, body; a plain tuple, as there are many."""
 
 
 class Head(NamedTuple):
@@ -66,9 +64,24 @@ class Head(NamedTuple):
     tokens: int
 
 
+def spent(body: Mapping[str, Any]) -> int:
+    """The tokens an event counts against its session: the whole number under `tokens` in its body."""
+    tokens = body.get("tokens")
+    return tokens if type(tokens) is int and 0 <= tokens < 2**53 else 0
+
+
 def event_hash(prev: str, session: str, n: int, ts: int, kind: str, path: str, actor: str, body: str) -> str:
     """The hash of one stored event, as the module describes it."""
     return hashlib.sha256(canonical.encode([prev, session, n, ts, kind, path, actor, body])).hexdigest()
+
+
+@cache
+def insert(rows: int) -> str:
+    """The statement that appends this many events."""
+    return (
+        "INSERT INTO events(session,n,ts,kind,path,actor,body,prev,hash) VALUES"
+        + ",".join(["(?,?,?,?,?,?,?,?,?)"] * rows)
+    )
 
 
 class Ledger:
@@ -91,7 +104,10 @@ class Ledger:
         tokens: int = 0,
     ) -> None:
         """Queue one event; it is durable once a `flushed` taken later is done."""
-        self._queue.append(Event(session, time.time_ns(), kind, path, actor, body or {}, tokens))
+        content = body or {}
+        if tokens:
+            content = {**content, "tokens": tokens}
+        self._queue.append((session, time.time_ns(), kind, path, actor, content))
         if not self._awake:
             self._wake()
 
@@ -195,9 +211,7 @@ class Ledger:
             self._urgent.set()
         return batch
 
-    def _commit(
-        self, db: sqlite3.Connection | None, batch: list[Event | Future[None]]
-    ) -> sqlite3.Connection | None:
+    def _commit(self, db: sqlite3.Connection | None, batch: list[Event | Future[None]]) -> sqlite3.Connection | None:
         waiting = [one for one in batch if isinstance(one, Future)]
         events = [one for one in batch if not isinstance(one, Future)]
         try:
@@ -229,6 +243,8 @@ class Ledger:
         )
 
     def _open(self) -> sqlite3.Connection:
+        self._heads.clear()  # what data_version counts is this connection's own: nothing known before holds
+        self._data_version = -1
         self.path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
         db.execute("PRAGMA journal_mode=WAL")
@@ -246,7 +262,10 @@ class Ledger:
                 self._heads.clear()
                 self._data_version = version
             touched: dict[str, Head] = {}
-            db.executemany(INSERT, [self._row(db, event, touched) for event in events])
+            rows = [self._row(db, event, touched) for event in events]
+            for start in range(0, len(rows), ROWS):
+                some = rows[start : start + ROWS]
+                db.execute(insert(len(some)), list(chain.from_iterable(some)))
             db.executemany(UPSERT, [(session, *head) for session, head in touched.items()])
             db.execute("COMMIT")
         except BaseException:
@@ -256,21 +275,36 @@ class Ledger:
         self._remember(touched)
 
     def _row(self, db: sqlite3.Connection, event: Event, touched: dict[str, Head]) -> tuple[Any, ...]:
-        session, ts, kind, path, actor, body, tokens = event
+        session, ts, kind, path, actor, body = event
+        if not (session.isascii() and path.isascii() and actor.isascii()):
+            session, path, actor = _stored(session), _stored(path), _stored(actor)
         head = touched.get(session) or self._heads.get(session)
         if head is None:
             found = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
             head = Head(*found) if found else Head(0, "", 0)
         n, prev = head.n + 1, head.hash
-        text = canonical.text(body)
+        text = _encoded(body)
         digest = event_hash(prev, session, n, ts, kind, path, actor, text)
-        touched[session] = Head(n, digest, head.tokens + tokens)
+        touched[session] = Head(n, digest, head.tokens + spent(body))
         return (session, n, ts, kind, path, actor, text, prev, digest)
 
     def _remember(self, touched: dict[str, Head]) -> None:
         if len(self._heads) + len(touched) > HEADS_KEPT:
             self._heads.clear()
         self._heads.update(touched)
+
+
+def _stored(name: str) -> str:
+    """Text that SQLite can hold: a lone surrogate (a model can write one) must not stop the record."""
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
+
+
+def _encoded(body: dict[str, Any]) -> str:
+    """The stored text of a body; a value whose own code fails is named, and the record goes on."""
+    try:
+        return canonical.text(body)
+    except Exception as error:
+        return canonical.text({"unrecordable": type(error).__name__, "tokens": spent(body)})
 
 
 _LIVE: weakref.WeakSet[Ledger] = weakref.WeakSet()

@@ -53,9 +53,7 @@ def ok(text: str = "", *, tool_calls: Sequence[ToolCall] = ()) -> Behaviour:
     return behave
 
 
-def status(
-    code: int, *, retry_after: float | None = None, message: str = "the server was told to fail"
-) -> Behaviour:
+def status(code: int, *, retry_after: float | None = None, message: str = "the server was told to fail") -> Behaviour:
     """Answer with an error, as 429 with `Retry-After` or 500."""
     headers = JSON if retry_after is None else {**JSON, "retry-after": f"{retry_after:g}"}
     body = json.dumps({"error": {"message": message, "type": "server_error", "code": str(code)}}).encode()
@@ -116,9 +114,7 @@ def _completion(exchange: Exchange, text: str, tool_calls: Sequence[ToolCall]) -
 def _chunks(exchange: Exchange, text: str, tool_calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": word} for word in re.findall(r"\S+\s*|\s+", text)]
-    deltas += [
-        {"tool_calls": [{"index": index, **_tool_call(call)}]} for index, call in enumerate(tool_calls)
-    ]
+    deltas += [{"tool_calls": [{"index": index, **_tool_call(call)}]} for index, call in enumerate(tool_calls)]
     head = _head(exchange, "chat.completion.chunk")
     chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": _finish(tool_calls)}]})

@@ -150,9 +150,7 @@ def _kept(headers: Mapping[str, Any], names: frozenset[str]) -> dict[str, list[s
     for name, values in headers.items():
         if name.lower() in names:
             listed = values if isinstance(values, list) else [values]
-            kept[name.lower()] = [
-                value.decode() if isinstance(value, bytes) else str(value) for value in listed
-            ]
+            kept[name.lower()] = [value.decode() if isinstance(value, bytes) else str(value) for value in listed]
     return kept
 
 

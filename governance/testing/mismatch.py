@@ -15,9 +15,7 @@ WIDTH = 120
 ABSENT = object()
 
 
-def explain(
-    path: Path, request: Any, identity: Identity, recorded: Sequence[tuple[Any, Identity, bool]]
-) -> str:
+def explain(path: Path, request: Any, identity: Identity, recorded: Sequence[tuple[Any, Identity, bool]]) -> str:
     """The message of a miss; `recorded` holds (request, identity, was it played)."""
     head = f"no recording in {path} answers {identity}"
     if not recorded:
@@ -30,9 +28,7 @@ def explain(
         )
     number, differences = _nearest(request, identity, recorded)
     _, other, played = recorded[number]
-    shown = [
-        f"  {place}\n    recorded: {old}\n    now:      {new}" for place, old, new in differences[:SHOWN]
-    ]
+    shown = [f"  {place}\n    recorded: {old}\n    now:      {new}" for place, old, new in differences[:SHOWN]]
     more = len(differences) - SHOWN
     return "\n".join(
         [
@@ -96,9 +92,7 @@ def _excerpts(old: Any, new: Any) -> tuple[str, str]:
     """Both values, cut to where they start to differ."""
     start = 0
     if isinstance(old, str) and isinstance(new, str):
-        common = next(
-            (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
-        )
+        common = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
         start = max(0, common - 30) if max(len(old), len(new)) > WIDTH else 0
     return _excerpt(old, start), _excerpt(new, start)
 

@@ -96,9 +96,7 @@ class ScriptedChatModel(BaseChatModel):
                 run_manager.on_llm_new_token(str(chunk.content), chunk=generation)
             yield generation
 
-    def _answer(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> AIMessage:
+    def _answer(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> AIMessage:
         options = {name: value for name, value in kwargs.items() if name != "tools"}
         if stop is not None:
             options["stop"] = stop
@@ -124,8 +122,7 @@ def _message(answer: Any, number: int) -> AIMessage:
         # The script may be played by several runs; LangChain writes ids and metadata into what it is given.
         return answer.model_copy(deep=True)
     raise TypeError(
-        f"answer {number} of the script is a {type(answer).__name__}: "
-        "a str, an AIMessage or an Exception was expected"
+        f"answer {number} of the script is a {type(answer).__name__}: a str, an AIMessage or an Exception was expected"
     )
 
 
@@ -140,9 +137,7 @@ def _completed(message: AIMessage, messages: list[BaseMessage]) -> AIMessage:
 
 def _chunks(message: AIMessage) -> Iterator[AIMessageChunk]:
     """The answer word by word, then tool calls, then the cost: added up, they are the message again."""
-    words = (
-        re.findall(r"\S+\s*|\s+", message.content) if isinstance(message.content, str) else [message.content]
-    )
+    words = re.findall(r"\S+\s*|\s+", message.content) if isinstance(message.content, str) else [message.content]
     for word in words:
         yield AIMessageChunk(content=word, id=message.id)
     for index, call in enumerate(message.tool_calls):

@@ -171,9 +171,7 @@ class Recorder(_Conversation):
         decoded = self._decoded(response)
         self._refuse_secret("response", decoded["body"]["string"] or b"")
         identity = getattr(request, "identity", None) or self._identify(request)
-        stored = Request(
-            request.method, request.uri, body_of(request), _kept_headers(request, key=identity.key)
-        )
+        stored = Request(request.method, request.uri, body_of(request), _kept_headers(request, key=identity.key))
         ended = next(self._clock)
         started = getattr(request, "started", ended)
         with self._lock:

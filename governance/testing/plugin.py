@@ -31,9 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="none",
         help="none: replay (default); new: record the tests that have no cassette yet; rewrite: record again",
     )
-    parser.addini(
-        "cassette_dir", "folder that holds the cassettes, from the root directory", default="cassettes"
-    )
+    parser.addini("cassette_dir", "folder that holds the cassettes, from the root directory", default="cassettes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -110,9 +108,7 @@ def _path(item: Any) -> Path:
     if marker is not None and marker.args:
         return Path(folder / f"{marker.args[0]}.yaml")
     module = (
-        item.path.relative_to(item.config.rootpath)
-        if item.path.is_relative_to(item.config.rootpath)
-        else item.path
+        item.path.relative_to(item.config.rootpath) if item.path.is_relative_to(item.config.rootpath) else item.path
     )
     parts = module.with_suffix("").parts[1 if module.is_absolute() or module.parts[0] == "tests" else 0 :]
     name = ".".join([item.cls.__name__, item.name] if getattr(item, "cls", None) else [item.name])

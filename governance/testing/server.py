@@ -69,9 +69,7 @@ class FaultyServer:
 
     def __enter__(self) -> Self:
         self._http = _Server(self)
-        self._loop = threading.Thread(
-            target=self._http.serve_forever, args=(POLL,), name="faulty-server", daemon=True
-        )
+        self._loop = threading.Thread(target=self._http.serve_forever, args=(POLL,), name="faulty-server", daemon=True)
         self._loop.start()
         return self
 

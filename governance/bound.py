@@ -1,0 +1,75 @@
+"""A node's contract met with what the graph declares: everything a call asks often, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from governance.call import Filter
+    from governance.contracts import Contract
+    from governance.sidecar import Governance
+
+BRANCH = "branch:to:"
+"""LangGraph's channel that wakes a node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What the graph itself says about a node: its keys with their types, and where its edges lead."""
+
+    keys: frozenset[str] | None
+    types: Mapping[str, Any]
+    routes: frozenset[str]
+    reducers: frozenset[str] = frozenset()
+    open_ended: bool = False
+    """Whether a conditional edge of the node may lead anywhere."""
+    writes: Callable[[Any], tuple[list[tuple[str, Any]], list[str]]] | None = None
+    """Splits an update into (key, value) pairs and the nodes it sends control to."""
+
+
+UNDECLARED = Declared(keys=None, types={}, routes=frozenset())
+"""A node of which the graph says nothing: a task, an entrypoint, a node built on Pregel itself."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One node under one contract."""
+
+    governance: Governance
+    contract: Contract
+    declared: Declared
+    filters: tuple[Filter, ...] = field(repr=False)
+
+    @cached_property
+    def enforced(self) -> bool:
+        return self.governance.enforcing and self.contract.enforced
+
+    @cached_property
+    def routes(self) -> frozenset[str]:
+        """Nodes it may send control to."""
+        return self.declared.routes | (self.contract.routes or frozenset())
+
+    @cached_property
+    def sends(self) -> frozenset[str]:
+        """Channels that a finished node may write to without a second look."""
+        keys = self.declared.keys or frozenset()
+        owned = keys if self.contract.writes is None else keys & frozenset(self.contract.writes)
+        return owned | {BRANCH + route for route in self.routes}
+
+    @cached_property
+    def types(self) -> Mapping[str, Any]:
+        """The keys it may write, each with the type that is checked (None: any)."""
+        declared, contract = self.declared, self.contract
+        owned = contract.writes if contract.writes is not None else (declared.keys or ())
+        known: dict[str, Any] = {}
+        for key in owned:
+            if "types" in contract.waives or key not in (declared.keys or ()):
+                known[key] = None
+            elif isinstance(contract.writes, Mapping):
+                known[key] = contract.writes[key]
+            else:
+                known[key] = None if key in declared.reducers else declared.types.get(key)
+        return known

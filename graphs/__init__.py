@@ -1,0 +1,1 @@
+"""The example applications: governed LangGraph graphs that run with real parts."""

@@ -1,0 +1,137 @@
+"""What each step of the ops graph may read, write, call and spend, and what must hold before its answer counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from governance import Approval, Contract, Gate, NodeCall, Tool, ToolCall, Verdict, from_state
+from governance.gates import custom, grounded, schema
+from graphs.ops_steps import Diagnosis, Triage
+from tools.evidence import rank_suspects
+from tools.incident import parse_incident
+
+LOOK = (
+    "search_logs",
+    "error_logs",
+    "metric_anomalies",
+    "trace_statistics",
+    "recent_changes",
+    "service_graph",
+    "rank_services",
+)
+ATTEMPTS = 4
+
+
+def cited(diagnosis: Mapping[str, Any]) -> list[str]:
+    return list(diagnosis["evidence"])
+
+
+def a_cause(call: NodeCall, update: Any) -> str | None:
+    """The blamed service must be where the trouble begins, not one that suffers from another."""
+    blamed = update["diagnosis"]["service"]
+    suspects = {suspect.service: suspect for suspect in rank_suspects(parse_incident(call.read("incident")))}
+    if blamed not in suspects:
+        return f"{blamed} is none of the services: {', '.join(sorted(suspects))}"
+    behind = suspects[blamed].explained_by
+    if behind is not None:
+        return f"{blamed} only shows the errors of {behind}, which it depends on; look at {behind}"
+    return None
+
+
+def or_a_person(gate: Gate) -> Gate:
+    """The same gate, but where the last attempt fails too, a person decides."""
+
+    def judge(call: NodeCall, update: Any) -> Verdict:
+        verdict = gate(call, update)
+        if verdict.outcome == "revise" and call.attempt >= call.contract.attempts:
+            return Verdict.escalate(verdict.reason, verdict.evidence)
+        return verdict
+
+    return judge
+
+
+def in_force_before(field: str, kind: str) -> Any:
+    """The argument must be what the incident's changes replaced: the way back, and nothing new."""
+
+    def check(value: Any, call: ToolCall) -> str | None:
+        changes = call.node.read("incident")["changes"]
+        service = call.args.get("service")
+        known = [
+            str(change[field])
+            for change in changes
+            if change["service"] == service and change["kind"] == kind and change.get("before") is not None
+        ]
+        if str(value) in known:
+            return None
+        return f"must be what was in force before the incident ({', '.join(known) or 'nothing was changed'}), not {value!r}"
+
+    return check
+
+
+THE_CULPRIT = from_state("diagnosis", lambda diagnosis: diagnosis["service"])
+ASKED = Approval("changes a running service", expires=900)
+
+CONTRACTS = {
+    "intake": Contract(
+        reads=["incident"],
+        writes=["incident", "services", "health_before"],
+        tools=["measure_health"],
+        timeout=30,
+    ),
+    "triage": Contract(
+        reads=["incident"],
+        writes=["triage"],
+        tokens=4000,
+        timeout=120,
+        gates=[schema("triage", Triage)],
+        attempts=2,
+    ),
+    "investigate": Contract(reads=["incident"], writes=["evidence"], tools=LOOK, tokens=20_000, timeout=300),
+    "diagnose": Contract(
+        reads=["incident", "evidence", "feedback"],
+        writes=["diagnosis"],
+        tokens=8000,
+        timeout=120,
+        gates=[
+            or_a_person(schema("diagnosis", Diagnosis)),
+            or_a_person(custom(a_cause)),
+            or_a_person(grounded("diagnosis", "evidence", cited=cited)),
+        ],
+        attempts=ATTEMPTS,
+        feedback="feedback",
+    ),
+    "plan": Contract(
+        reads=["incident", "evidence", "diagnosis", "refused"], writes=["plan"], tokens=4000, timeout=120
+    ),
+    "act": Contract(
+        reads=["incident", "plan"],
+        writes=["action", "refused"],
+        tools=[
+            Tool(
+                "rollback_deploy",
+                where={"service": THE_CULPRIT, "to_version": in_force_before("before", "deploy")},
+                approval=ASKED,
+                refusals="answer",
+            ),
+            Tool(
+                "set_config",
+                where={"service": THE_CULPRIT, "value": in_force_before("before", "config")},
+                approval=ASKED,
+                refusals="answer",
+            ),
+            Tool("restart_service", where={"service": THE_CULPRIT}, approval=ASKED, refusals="answer"),
+        ],
+        timeout=60,
+    ),
+    "verify": Contract(reads=[], writes=["health_after"], tools=["measure_health"], timeout=30),
+    "roll_back": Contract(
+        reads=["incident", "action"],
+        writes=["outcome"],
+        tools=[Tool("undo_action", where={"action": from_state("action")})],
+        timeout=60,
+    ),
+    "close": Contract(
+        reads=["triage", "diagnosis", "action", "refused", "outcome"], writes=["outcome", "report"], timeout=10
+    ),
+}

@@ -1,0 +1,239 @@
+"""The steps of the ops graph: plain LangGraph nodes, each a function of the state.
+
+Prompts hold the incident, the evidence and fixed text only. What is measured on the running services
+stays in the state, so that recorded answers of a model fit every run.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from langchain_core.messages import AnyMessage, ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from examples.services.client import DEFAULT_URL, RemotePlatform
+from governance.contracts import SideEffect, declares, effect_of
+from graphs.models import chat_model
+from tools import signals
+from tools.evidence import evidence_index, evidence_tools
+from tools.incident import Incident, ToolInputError, dump_incident, load_incident, parse_incident
+from tools.operations import health_tool, operation_tools, recorded
+
+LOOKS = 5
+HEALTHY = 0.99
+"""The share of real requests that must succeed before an incident is closed as healed."""
+
+
+EvidenceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9:_./-]+$")]
+
+
+class Triage(BaseModel):
+    """How bad it is."""
+
+    severity: Literal["sev1", "sev2", "sev3"]
+    summary: str
+
+
+class Diagnosis(BaseModel):
+    """Where it began, why, and the ids of the evidence for that."""
+
+    service: str
+    cause: str
+    evidence: Annotated[list[EvidenceId], Field(min_length=1, max_length=4)]
+
+
+class Ops(TypedDict, total=False):
+    """One incident from alert to close."""
+
+    incident: dict[str, Any] | str
+    services: list[str]
+    health_before: dict[str, Any]
+    triage: dict[str, Any]
+    evidence: dict[str, str]
+    feedback: str
+    diagnosis: dict[str, Any]
+    plan: dict[str, Any]
+    refused: Annotated[list[str], operator.add]
+    action: dict[str, Any]
+    health_after: dict[str, Any]
+    outcome: str
+    report: str
+
+
+class Input(TypedDict):
+    """The incident, as data or as the path of a file."""
+
+    incident: dict[str, Any] | str
+
+
+def intake(state: Ops) -> Ops:
+    """Check the incident and measure whether it is still going on, before anything is spent on it."""
+    given = state["incident"]
+    incident = load_incident(given) if isinstance(given, str) else parse_incident(given)
+    return {
+        "incident": json.loads(dump_incident(incident)),
+        "services": list(incident.services),
+        "health_before": measured(),
+    }
+
+
+def triage(state: Ops) -> Ops:
+    """Say how bad it is."""
+    ask = chat_model().with_structured_output(Triage, method="json_schema")
+    found = ask.invoke([("system", TRIAGE), ("user", alerts(read(state)))])
+    return {"triage": Triage.model_validate(found).model_dump()}
+
+
+def investigate(state: Ops) -> Ops:
+    """Let the model choose what to look at; keep what the tools said, by its id."""
+    incident = read(state)
+    unused = {tool.name: tool for tool in evidence_tools(incident) if tool.name != "list_alerts"}
+    said: list[AnyMessage | tuple[str, str]] = [("system", INVESTIGATE), ("user", alerts(incident))]
+    answers: list[str] = []
+    while unused and len(answers) < LOOKS:
+        choice = chat_model().bind_tools(list(unused.values())).invoke(said)
+        said.append(choice)
+        for call in choice.tool_calls:
+            answer: ToolMessage = unused.pop(call["name"]).invoke(call)
+            said.append(answer)
+            answers.append(str(answer.content))
+        if not choice.tool_calls:
+            break
+    index = evidence_index(incident)
+    seen = {name: found.text for name, found in index.items() if any(f"[{name}]" in text for text in answers)}
+    return {"evidence": seen}
+
+
+def diagnose(state: Ops) -> Ops:
+    """Name the service in which it began and the evidence for it."""
+    ask = chat_model().with_structured_output(Diagnosis, method="json_schema")
+    shown = f"{alerts(read(state))}\n\nEvidence:\n{lines(state['evidence'])}"
+    if state.get("feedback"):
+        shown += f"\n\nYour last answer was rejected: {state['feedback']}"
+    found = ask.invoke([("system", DIAGNOSE), ("user", shown)])
+    return {"diagnosis": Diagnosis.model_validate(found).model_dump()}
+
+
+def plan(state: Ops) -> Ops:
+    """Choose one action; nothing is done yet."""
+    diagnosis = state["diagnosis"]
+    cited = {name: text for name, text in state["evidence"].items() if name in diagnosis["evidence"]}
+    shown = f"Diagnosis: {diagnosis['service']}: {diagnosis['cause']}\n\nEvidence:\n{lines(cited)}"
+    if state.get("refused"):
+        shown += f"\n\nThis was refused: {state['refused'][-1]}"
+    actions = [tool for name, tool in actions_of(state).items() if name != "measure_health"]
+    choice = chat_model().bind_tools(actions, tool_choice="any").invoke([("system", PLAN), ("user", shown)])
+    call = choice.tool_calls[0]
+    return {"plan": {"tool": call["name"], "args": call["args"]}}
+
+
+def act(state: Ops) -> Ops:
+    """Carry the plan out, or keep the reason why that was refused."""
+    chosen = state["plan"]
+    call = {"type": "tool_call", "id": "act", "name": chosen["tool"], "args": chosen["args"]}
+    try:
+        answer: ToolMessage = actions_of(state)[chosen["tool"]].invoke(call)
+    except ToolInputError as impossible:
+        return {"refused": [str(impossible)]}
+    if answer.status == "error":
+        return {"refused": [str(answer.content)]}
+    return {"action": {**chosen, "outcome": recorded(answer)}}
+
+
+def verify(state: Ops) -> Ops:
+    """Measure again, by real requests."""
+    return {"health_after": measured()}
+
+
+def roll_back(state: Ops) -> Ops:
+    """Take back an action that did not help."""
+    undo_tool(actions_of(state)).invoke({"action": state["action"]})
+    return {"outcome": "rolled back"}
+
+
+def close(state: Ops) -> Ops:
+    """Write down how it ended."""
+    if "action" not in state:
+        outcome, done = "handed over", "nothing was changed; refused: " + "; ".join(state["refused"])
+    else:
+        outcome = state.get("outcome") or "healed"
+        done = f"{state['action']['tool']} {json.dumps(state['action']['args'])}"
+    found = state["diagnosis"]
+    report = (
+        f"{outcome}: {state['triage']['summary']} Cause: {found['service']}: {found['cause']} "
+        f"(evidence: {', '.join(found['evidence'])}). Done: {done}."
+    )
+    return {"outcome": outcome, "report": report}
+
+
+def after_act(state: Ops) -> Literal["verify", "plan", "close"]:
+    """A refused plan may be made anew twice; then a person takes over."""
+    if "action" in state:
+        return "verify"
+    return "plan" if len(state["refused"]) < 3 else "close"
+
+
+def after_verify(state: Ops) -> Literal["close", "roll_back"]:
+    return "close" if state["health_after"]["success_rate"] >= HEALTHY else "roll_back"
+
+
+def read(state: Ops) -> Incident:
+    given = state["incident"]
+    assert not isinstance(given, str)
+    return parse_incident(given)
+
+
+def platform() -> RemotePlatform:
+    """The running services; `SERVICES_URL` says where."""
+    return RemotePlatform(os.environ.get("SERVICES_URL", DEFAULT_URL))
+
+
+def measured() -> dict[str, Any]:
+    found: dict[str, Any] = health_tool(platform()).invoke({"service": "gateway"})
+    return found
+
+
+def actions_of(state: Ops) -> dict[str, BaseTool]:
+    return {tool.name: tool for tool in operation_tools(platform(), incident=read(state).id)}
+
+
+def undo_tool(actions: Mapping[str, BaseTool]) -> BaseTool:
+    """Build `undo_action`, which takes an action back the way its tool declares."""
+
+    def undo_action(action: dict[str, Any]) -> str:
+        """Take back one action."""
+        effect = effect_of(actions[action["tool"]])
+        if effect is None or effect.undo is None:
+            raise ToolInputError("action", expected="one that can be undone", got=action["tool"], remedy="undo it by hand")
+        return json.dumps(effect.undo(action["args"], action["outcome"]))
+
+    return declares(SideEffect("write", idempotent=True))(StructuredTool.from_function(undo_action))
+
+
+def alerts(incident: Incident) -> str:
+    return "\n".join((incident.title, *(alert.line() for alert in signals.alerts(incident))))
+
+
+def lines(evidence: Mapping[str, str]) -> str:
+    return "\n".join(f"[{name}] {text}" for name, text in evidence.items())
+
+
+TRIAGE = (
+    "You are on call. Judge the alerts: sev1 when customers cannot do what they came for, sev2 when it is "
+    "slow or partly broken, sev3 otherwise. Summarise in one sentence."
+)
+INVESTIGATE = (
+    "You investigate an incident with read-only tools. Call the tool that brings you closer to the service "
+    "in which it began; reply when the evidence names a cause."
+)
+DIAGNOSE = (
+    "Name the one service in which the incident began, the cause in one sentence, and as evidence two to four "
+    "ids, without brackets, of lines that are about that service."
+)
+PLAN = "You repair services. Choose the one action that removes the cause: put back what was changed."
