@@ -62,10 +62,21 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
+def _imported(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if not (error.name or "").startswith(("langgraph", "langchain")):
+            raise
+        from governance.errors import UnsupportedVersion
+
+        raise UnsupportedVersion(f"{error}; Sidecar knows langgraph>=1.2.22,<1.3: install one of these") from error
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'governance' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    value = getattr(_imported(_HOME_OF[name]), name)
     globals()[name] = value
     return value
 

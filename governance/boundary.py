@@ -5,21 +5,20 @@ Nothing here knows LangGraph's internals; `governance.seams` finds the facts and
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import itertools
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from governance import chain
 from governance.call import Call, ModelCall, NodeCall, ToolCall
 from governance.errors import ContractViolation
 
 CURRENT: contextvars.ContextVar[Call | None] = contextvars.ContextVar("sidecar_call", default=None)
-THREAD_MARK = "__sidecar_call__"
-MARKED: set[bool] = set()
-"""Empty until a governed call starts a thread: the usual case needs no look at the thread."""
 
 
 class _Executions:
@@ -42,17 +41,50 @@ if hasattr(os, "register_at_fork"):
 
 
 def current_call() -> Call | None:
-    """The innermost governed call of this code, also in threads it started."""
+    """The innermost governed call of this code, also in threads it started and in contexts it made up."""
     call = CURRENT.get()
-    if call is None and MARKED:
-        call = getattr(threading.current_thread(), THREAD_MARK, None)
+    if call is None and (_tasks or _threads):
+        call = _threads.get(threading.get_ident())
+        if call is None and _tasks:
+            call = _tasks.get(_task())
     return call
 
 
-def mark_thread(thread: threading.Thread, call: Call) -> None:
-    """Make `call` the current one of a thread that begins without a context."""
-    MARKED.add(True)
-    setattr(thread, THREAD_MARK, call)
+Mark = tuple[Any, Call | None]
+
+
+def mark_place(call: Call) -> Mark:
+    """Bind this thread, or this asyncio task, to a call: a second net beside the context, which code can leave."""
+    task = _task()
+    if task is None:
+        thread = threading.get_ident()
+        before = _threads.get(thread)
+        _threads[thread] = call
+        return thread, before
+    before = _tasks.get(task)
+    _tasks[task] = call
+    return task, before
+
+
+def unmark_place(mark: Mark) -> None:
+    place, before = mark
+    marks: Any = _threads if isinstance(place, int) else _tasks
+    if before is None:
+        marks.pop(place, None)
+    else:
+        marks[place] = before
+
+
+def _task() -> Any:
+    """The asyncio task that runs here, or None in plain threads."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+_threads: dict[int, Call] = {}
+_tasks: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
 
 
 def missing_contract(place: str, parent: Call | None) -> ContractViolation:
@@ -180,17 +212,21 @@ async def astream_inner(
 ) -> AsyncIterator[Any]:
     """`stream_inner` for async code."""
 
-    async def inside(inner: Any) -> AsyncIterator[Any]:
+    async def inside(inner: Any) -> AsyncGenerator[Any, None]:
         pieces = produce(inner).__aiter__()
-        while True:
-            token = CURRENT.set(inner)
-            try:
-                piece = await anext(pieces, END_OF_STREAM)
-            finally:
-                CURRENT.reset(token)
-            if piece is END_OF_STREAM:
-                return
-            yield piece
+        try:
+            while True:
+                token = CURRENT.set(inner)
+                try:
+                    piece = await anext(pieces, END_OF_STREAM)
+                finally:
+                    CURRENT.reset(token)
+                if piece is END_OF_STREAM:
+                    return
+                yield piece
+        finally:
+            if hasattr(pieces, "aclose"):
+                await pieces.aclose()
 
     filters = call.governance.chain(call.boundary, call.contract)
     async for piece in chain.astream(chain.Chain(filters, call), inside, fold):

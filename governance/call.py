@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from governance.sidecar import Governance
 
 Boundary = Literal["node", "model", "tool"]
+State = Literal["open", "running", "judged", "sending", "over"]
+"""Filters before the node, its code, filters after it, its writers and routers, and the end."""
 Update: TypeAlias = Any
 """What a node returns: a mapping, a `Command`, a list of these, a model, a dataclass, or None."""
 
@@ -70,11 +72,13 @@ class NodeCall(Call):
     bound: Bound
     # Plain class defaults: most executions never touch these, and a node is a hot path.
     input: Any = field(init=False, default=None)
-    state: Literal["open", "running", "done", "over"] = field(init=False, default="open")
+    state: State = field(init=False, default="open")
     refusal: Refusal | None = field(init=False, default=None)
     ordinals: dict[str, int] | None = field(init=False, default=None)
     tokens: int = field(init=False, default=0)
     effects_done: int = field(init=False, default=0)
+    granted: Any = field(init=False, default=None)
+    """The writes that were looked at and allowed, each as the very object it was."""
     origin: Any = field(init=False, default=None)
     """The seam this call came through."""
     seal: str = field(init=False, default="")

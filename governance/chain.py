@@ -11,8 +11,9 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import aclosing
 from typing import Any
 
 from langgraph.errors import GraphBubbleUp
@@ -56,12 +57,16 @@ class Chain:
 
     def close(self) -> None:
         """End every filter that still runs and release what it holds."""
-        while self._flows:
+        if not self._flows:
+            return
+        try:
+            self._flows.pop().close()
+        finally:
+            self._depths.pop()
             try:
-                self._flows.pop().close()
-            finally:
-                self._depths.pop()
                 self._release(len(self._flows))
+            finally:
+                self.close()
 
     def _advance(self, effect: Effect | None, value: Any, error: BaseException | None) -> Effect | None:
         """Until somebody has to perform something: enter filters that are proceeded to, leave those that end."""
@@ -74,7 +79,9 @@ class Chain:
                     effect = flows[-1].send(value) if error is None else flows[-1].throw(error)
                 except StopIteration as done:
                     value, error = done.value, None
-                except BaseException as raised:
+                except GraphBubbleUp:
+                    raise  # the driver closes the filters around this one
+                except Exception as raised:
                     value, error = None, raised
                 if effect is None:
                     flows.pop()
@@ -92,7 +99,9 @@ class Chain:
                     self._held.append((len(flows), effect.slot))
                 else:
                     return effect
-            except BaseException as raised:
+            except GraphBubbleUp:
+                raise
+            except Exception as raised:
                 error = raised
             effect = None
         if error is not None:
@@ -115,8 +124,11 @@ class Chain:
 
     def _release(self, depth: int) -> None:
         """Give back what filters deeper than `depth` held."""
-        while self._held and self._held[-1][0] > depth:
-            self._held.pop()[1].release()
+        if self._held and self._held[-1][0] > depth:
+            try:
+                self._held.pop()[1].release()
+            finally:
+                self._release(depth)
 
 
 def run(chain: Chain, perform: Callable[[Any], Any]) -> Any:
@@ -191,19 +203,20 @@ def stream(chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable
 
 
 async def astream(
-    chain: Chain, produce: Callable[[Any], AsyncIterator[Any]], fold: Callable[[list[Any]], Any]
+    chain: Chain, produce: Callable[[Any], AsyncGenerator[Any, None]], fold: Callable[[list[Any]], Any]
 ) -> AsyncIterator[Any]:
-    """`stream` for async code."""
+    """`stream` for async code; a consumer that goes away ends the producer before the filters."""
     try:
         effect, passed = chain.start(), False
         while effect is not None:
             pieces: list[Any] = []
             try:
                 if type(effect) is Proceed:
-                    async for piece in produce(effect.call):
-                        pieces.append(piece)
-                        passed = True
-                        yield piece
+                    async with aclosing(produce(effect.call)) as produced:
+                        async for piece in produced:
+                            pieces.append(piece)
+                            passed = True
+                            yield piece
                     value = fold(pieces)
                 else:
                     value = await _ado(effect)

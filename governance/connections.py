@@ -8,7 +8,6 @@ sees what CPython does: sockets of C libraries (libpq, uvloop, gRPC) pass it by,
 
 from __future__ import annotations
 
-import functools
 import socket
 import sys
 import threading
@@ -17,10 +16,25 @@ from typing import Any
 from governance.boundary import current_call
 from governance.call import NodeCall
 from governance.errors import AuthorityRefused
+from governance.likeness import like
 
 SOCKETS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"})
-PROCESSES = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"})
-WATCHED = SOCKETS | PROCESSES
+PROCESSES = frozenset(
+    {
+        "subprocess.Popen",
+        "os.system",
+        "os.exec",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.fork",
+        "os.forkpty",
+        "pty.spawn",
+    }
+)
+BARE_THREAD = "_thread.start_new_thread"
+WATCHED = SOCKETS | PROCESSES | {BARE_THREAD}
+CODE = ("running", "sending", "over")
+"""States in which the author's code acts: the node, its routers, and what it left behind."""
 _busy = threading.local()
 _names: dict[str, set[str]] = {}
 NAMES_KEPT = 4096
@@ -31,7 +45,7 @@ def install() -> None:
     sys.addaudithook(_hook)
     resolve = socket.getaddrinfo
 
-    @functools.wraps(resolve)
+    @like(resolve)
     def learning(host: Any, *args: Any, **kwargs: Any) -> Any:
         found = resolve(host, *args, **kwargs)
         if current_call() is not None and isinstance(host, str):
@@ -47,31 +61,46 @@ def install() -> None:
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in WATCHED:
         return
-    call = current_call()
-    if not isinstance(call, NodeCall) or call.state not in ("open", "running") or getattr(_busy, "now", False):
+    call = _watched_call()
+    if call is None:
         return
     _busy.now = True  # recording must not be watched itself
     try:
-        _judge(event, args, call)
+        if event == BARE_THREAD:
+            if not isinstance(getattr(args[0], "__self__", None), threading.Thread):
+                _judge(event, "a bare thread", call.contract.processes or "hosts" in call.contract.waives, call)
+        elif event in PROCESSES:
+            target = f"process {args[0]!r}"[:200] if args else f"process ({event})"
+            _judge(event, target, call.contract.processes or "hosts" in call.contract.waives, call)
+        else:
+            names = _hosts(event, args)
+            allowed = "hosts" in call.contract.waives or any(n in call.contract.hosts for n in names)
+            _judge(event, names[0], allowed, call)
     finally:
         _busy.now = False
 
 
-def _judge(event: str, args: tuple[Any, ...], call: NodeCall) -> None:
-    contract = call.contract
-    if event in PROCESSES:
-        target, allowed = f"process {args[0]!r}"[:200], contract.processes or "hosts" in contract.waives
-    else:
-        names = _hosts(event, args)
-        target, allowed = names[0], "hosts" in contract.waives or any(n in contract.hosts for n in names)
-    if allowed and contract.enforced:
-        return
-    if not (call.governance.enforcing and contract.enforced):
+def judge_process(target: str) -> None:
+    """A process that no audit event announces: refused like the others unless the contract allows processes."""
+    call = _watched_call()
+    if call is not None:
+        _judge("process", target, call.contract.processes or "hosts" in call.contract.waives, call)
+
+
+def _watched_call() -> NodeCall | None:
+    call = current_call()
+    if not isinstance(call, NodeCall) or call.state not in CODE or getattr(_busy, "now", False):
+        return None
+    return call
+
+
+def _judge(event: str, target: str, allowed: bool, call: NodeCall) -> None:
+    if allowed or not call.bound.enforced:
         _record(call, "connection.seen", target, event)
         return
     refusal = AuthorityRefused(
         f"{call.place} tried to reach {target} past the tools; its contract allows: "
-        f"{', '.join(sorted(contract.hosts)) or 'no host'}",
+        f"{', '.join(sorted(call.contract.hosts)) or 'no host'}",
         code="connection",
         target=target,
     )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from governance.errors import ContractError
@@ -83,6 +84,9 @@ class Tool:
     approval: Approval | None = field(default=None, kw_only=True)
     refusals: Literal["raise", "answer"] = field(default="raise", kw_only=True)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "where", MappingProxyType(dict(self.where)))
+
 
 @dataclass(frozen=True)
 class Approval:
@@ -155,8 +159,8 @@ class Contract:
             "reads": None if reads is None else frozenset(_several(reads, "reads")),
             "writes": _writes(writes),
             "routes": None if routes is None else frozenset(_several(routes, "routes")),
-            "tools": {rule.name: rule for rule in rules},
-            "effects": dict(effects or {}),
+            "tools": MappingProxyType({rule.name: rule for rule in rules}),
+            "effects": MappingProxyType(dict(effects or {})),
             "hosts": frozenset(h.lower() for h in _several(hosts, "hosts")),
             "processes": processes,
             "tokens": _positive(tokens, "tokens"),
@@ -197,8 +201,9 @@ class Contract:
     def digest(self) -> str:
         """Short digest of everything that can change a decision; stored with what it allowed."""
         from governance.canonical import digest
+        from governance.fingerprint import fingerprint
 
-        described = {f.name: getattr(self, f.name) for f in fields(self)}
+        described = {f.name: fingerprint(getattr(self, f.name)) for f in fields(self)}
         return digest(described)[:16]
 
     @property
@@ -284,7 +289,9 @@ def _several(given: Iterable[Any], name: str) -> tuple[Any, ...]:
 def _writes(given: Mapping[str, Any] | Iterable[str] | None) -> Mapping[str, Any] | frozenset[str] | None:
     if given is None:
         return None
-    return dict(given) if isinstance(given, Mapping) else frozenset(_several(given, "writes"))
+    if isinstance(given, Mapping):
+        return MappingProxyType(dict(given))
+    return frozenset(_several(given, "writes"))
 
 
 def _positive(value: Any, name: str) -> Any:

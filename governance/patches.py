@@ -17,6 +17,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool
+from pydantic import ValidationError
 
 from governance.boundary import (
     arun_inner,
@@ -28,6 +29,7 @@ from governance.boundary import (
     tool_call,
 )
 from governance.call import Call, ModelCall, ToolCall
+from governance.likeness import like
 
 WANTED: list[tuple[Any, tuple[str, ...]]] = [
     (BaseTool, ("run", "arun", "invoke", "ainvoke", "_filter_injected_args")),
@@ -88,7 +90,7 @@ def _govern_tool(kind: type) -> None:
 def _govern_model(kind: type) -> None:
     if kind.__module__.startswith(LANGCHAIN):
         return
-    for name, wrap in MODEL_METHODS.items():
+    for name, wrap in {**MODEL_METHODS, **MODEL_ENTRIES}.items():
         if name in kind.__dict__:
             setattr(kind, name, wrap(kind.__dict__[name]))
 
@@ -102,7 +104,7 @@ def _passing(subject: Any) -> Call | None:
 
 
 def _tool_run(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     def run(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         parent = _passing(self)
         if parent is None:
@@ -110,7 +112,7 @@ def _tool_run(original: Callable[..., Any]) -> Callable[..., Any]:
         call, rebuild = _open_tool(parent, self, tool_input, kwargs)
 
         def perform(inner: ToolCall) -> Any:
-            token = _inside.set(self)
+            token = _inside.set(None if _is_base(original) else self)
             try:
                 return original(self, rebuild(inner), *args, **kwargs)
             finally:
@@ -122,7 +124,7 @@ def _tool_run(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _tool_arun(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     async def arun(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         parent = _passing(self)
         if parent is None:
@@ -130,7 +132,7 @@ def _tool_arun(original: Callable[..., Any]) -> Callable[..., Any]:
         call, rebuild = _open_tool(parent, self, tool_input, kwargs)
 
         async def perform(inner: ToolCall) -> Any:
-            token = _inside.set(self)
+            token = _inside.set(None if _is_base(original) else self)
             try:
                 return await original(self, rebuild(inner), *args, **kwargs)
             finally:
@@ -189,16 +191,25 @@ def _open_tool(
 
 
 def _visible(tool: BaseTool, args: Any) -> Mapping[str, Any]:
-    """The arguments without what LangGraph injects, and with the schema's defaults."""
+    """The arguments as the tool will get them: without what LangGraph injects, with defaults, aliases resolved."""
     fields = getattr(tool.args_schema, "model_fields", {})
     if not isinstance(args, Mapping):
         return {next(iter(fields), "input"): args}
     shown = tool._filter_injected_args(dict(args))
+    if any(field.alias or field.validation_alias for field in fields.values()):
+        return _resolved(tool, shown, fields)
     for name, field in fields.items():
-        if name not in shown and not field.is_required() and name not in args and field.default_factory is None:
-            if _plain(field.default):
-                shown[name] = field.default
+        if name not in shown and not field.is_required() and name not in args and _plain(field.default):
+            shown[name] = field.default
     return shown
+
+
+def _resolved(tool: BaseTool, shown: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        parsed = tool.args_schema.model_validate(shown)  # type: ignore[union-attr]
+    except ValidationError:
+        return shown  # the tool refuses them too
+    return {name: getattr(parsed, name) for name in fields}
 
 
 def _plain(value: Any) -> bool:
@@ -206,7 +217,7 @@ def _plain(value: Any) -> bool:
 
 
 def _chat(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     def generate(
         self: BaseChatModel, messages: list[Any], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Any:
@@ -215,19 +226,19 @@ def _chat(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         def perform(inner: ModelCall) -> Any:
-            token = _inside.set(self)
+            token = _inside.set(None if _is_base(original) else self)
             try:
                 return original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
             finally:
                 _inside.reset(token)
 
-        return run_inner(model_call(parent, self, messages, kwargs), perform)
+        return run_inner(_open_model(parent, self, messages, kwargs), perform)
 
     return generate
 
 
 def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     async def agenerate(
         self: BaseChatModel, messages: list[Any], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Any:
@@ -236,19 +247,81 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         async def perform(inner: ModelCall) -> Any:
-            token = _inside.set(self)
+            token = _inside.set(None if _is_base(original) else self)
             try:
                 return await original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
             finally:
                 _inside.reset(token)
 
-        return await arun_inner(model_call(parent, self, messages, kwargs), perform)
+        return await arun_inner(_open_model(parent, self, messages, kwargs), perform)
 
     return agenerate
 
 
+def _entry(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`invoke` or `generate` of a model class that brings its own."""
+
+    @like(original)
+    def entered(self: BaseChatModel, given: Any, *args: Any, **kwargs: Any) -> Any:
+        parent = _passing(self)
+        if parent is None:
+            return original(self, given, *args, **kwargs)
+
+        def perform(inner: ModelCall) -> Any:
+            token = _inside.set(self)
+            try:
+                return original(self, given, *args, **kwargs)
+            finally:
+                _inside.reset(token)
+
+        return run_inner(_open_model(parent, self, _messages(self, given), _plain_options(kwargs)), perform)
+
+    return entered
+
+
+def _aentry(original: Callable[..., Any]) -> Callable[..., Any]:
+    @like(original)
+    async def entered(self: BaseChatModel, given: Any, *args: Any, **kwargs: Any) -> Any:
+        parent = _passing(self)
+        if parent is None:
+            return await original(self, given, *args, **kwargs)
+
+        async def perform(inner: ModelCall) -> Any:
+            token = _inside.set(self)
+            try:
+                return await original(self, given, *args, **kwargs)
+            finally:
+                _inside.reset(token)
+
+        call = _open_model(parent, self, _messages(self, given), _plain_options(kwargs))
+        return await arun_inner(call, perform)
+
+    return entered
+
+
+def _messages(model: BaseChatModel, given: Any) -> list[Any]:
+    """The messages of whatever a model was asked with: one prompt, or a list of them."""
+    if isinstance(given, list) and given and all(isinstance(one, list) for one in given):
+        return [message for one in given for message in one]
+    return model._convert_input(given).to_messages()
+
+
+def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in kwargs.items() if k not in ("config", "callbacks", "stop", "run_manager")}
+
+
+def _open_model(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:
+    """The call of a model; its client's own retries, which would multiply with every layer above, are off."""
+    if parent.node.bound.enforced:
+        for name in ("root_client", "root_async_client"):
+            client = getattr(model, name, None)
+            if client is not None and getattr(client, "max_retries", 0):
+                client.max_retries = 0
+    return model_call(parent, model, messages, options)
+
+
 def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     def stream(
         self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any
     ) -> Iterator[Any]:
@@ -262,13 +335,13 @@ def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
             given = input if inner.messages is messages else inner.messages
             return original(self, given, config, stop=stop, **inner.options)  # type: ignore[no-any-return]
 
-        yield from stream_inner(model_call(parent, self, messages, kwargs), produce, _folded)
+        yield from stream_inner(_open_model(parent, self, messages, kwargs), produce, _folded)
 
     return stream
 
 
 def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     async def astream(
         self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
@@ -283,7 +356,7 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
             given = input if inner.messages is messages else inner.messages
             return original(self, given, config, stop=stop, **inner.options)  # type: ignore[no-any-return]
 
-        async for piece in astream_inner(model_call(parent, self, messages, kwargs), produce, _folded):
+        async for piece in astream_inner(_open_model(parent, self, messages, kwargs), produce, _folded):
             yield piece
 
     return astream
@@ -296,51 +369,79 @@ def _folded(pieces: list[Any]) -> Any:
 def _events(original: Callable[..., Any]) -> Callable[..., Any]:
     """Event streams (version v3): admitted and charged when they begin, since their pieces are no messages."""
 
-    @functools.wraps(original)
+    @like(original)
     def stream_v3(self: BaseChatModel, input: Any, *args: Any, **kwargs: Any) -> Any:
         parent = _passing(self)
         if parent is None:
             return original(self, input, *args, **kwargs)
-        call = model_call(parent, self, self._convert_input(input).to_messages(), kwargs)
+        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs)
         return run_inner(call, lambda inner: original(self, input, *args, **kwargs))
 
     return stream_v3
 
 
 def _aevents(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     async def astream_v3(self: BaseChatModel, input: Any, *args: Any, **kwargs: Any) -> Any:
         parent = _passing(self)
         if parent is None:
             return await original(self, input, *args, **kwargs)
-        call = model_call(parent, self, self._convert_input(input).to_messages(), kwargs)
+        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs)
         return await arun_inner(call, lambda inner: original(self, input, *args, **kwargs))
 
     return astream_v3
 
 
 def _completion(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     def generate(self: BaseLLM, prompts: list[str], *args: Any, **kwargs: Any) -> Any:
         parent = _passing(self)
         if parent is None:
             return original(self, prompts, *args, **kwargs)
-        call = model_call(parent, self, [HumanMessage(p) for p in prompts], kwargs)
+        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs)
         return run_inner(call, lambda inner: original(self, prompts, *args, **kwargs))
 
     return generate
 
 
 def _acompletion(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+    @like(original)
     async def agenerate(self: BaseLLM, prompts: list[str], *args: Any, **kwargs: Any) -> Any:
         parent = _passing(self)
         if parent is None:
             return await original(self, prompts, *args, **kwargs)
-        call = model_call(parent, self, [HumanMessage(p) for p in prompts], kwargs)
+        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs)
         return await arun_inner(call, lambda inner: original(self, prompts, *args, **kwargs))
 
     return agenerate
+
+
+def _streamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
+    @like(original)
+    def stream(self: BaseLLM, input: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        parent = _passing(self)
+        if parent is None or type(self)._stream is BaseLLM._stream:
+            yield from original(self, input, *args, **kwargs)
+            return
+        call = _open_model(parent, self, self._convert_input(input).to_messages(), _plain_options(kwargs))
+        yield from stream_inner(call, lambda inner: original(self, input, *args, **kwargs), "".join)
+
+    return stream
+
+
+def _astreamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
+    @like(original)
+    async def astream(self: BaseLLM, input: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        parent = _passing(self)
+        if parent is None or (type(self)._astream is BaseLLM._astream and type(self)._stream is BaseLLM._stream):
+            async for piece in original(self, input, *args, **kwargs):
+                yield piece
+            return
+        call = _open_model(parent, self, self._convert_input(input).to_messages(), _plain_options(kwargs))
+        async for piece in astream_inner(call, lambda inner: original(self, input, *args, **kwargs), "".join):
+            yield piece
+
+    return astream
 
 
 MODEL_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -351,7 +452,15 @@ MODEL_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "_chat_model_stream_v3": _events,
     "_achat_model_stream_v3": _aevents,
 }
+MODEL_ENTRIES: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "invoke": _entry,
+    "ainvoke": _aentry,
+    "generate": _entry,
+    "agenerate": _aentry,
+}
 COMPLETION_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "_generate_helper": _completion,
     "_agenerate_helper": _acompletion,
+    "stream": _streamed_text,
+    "astream": _astreamed_text,
 }

@@ -12,17 +12,21 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
+from collections import deque
 from typing import Any
 
 from pydantic import BaseModel
 
 from governance import canonical
+from governance.boundary import current_call
 from governance.call import NodeCall
 from governance.errors import ContractViolation
 
 LONG = 128
+HIDDEN = "__sidecar_hidden__"
 LENT = 64
 """Long lists kept with the copy that nodes are given."""
+MUTABLE = (list, dict, set, deque, bytearray)
 _views: dict[type, type] = {}
 _lent: dict[int, tuple[list[Any], list[Any]]] = {}
 _lock = threading.Lock()
@@ -38,10 +42,10 @@ def view(state: Any, call: NodeCall) -> Any:
         return state
     if isinstance(state, dict):
         keys = state if reads is None else reads
-        return {key: _protected(state[key]) for key in keys if key in state}
+        return {key: protected(state[key]) for key in keys if key in state}
     if isinstance(state, BaseModel) or (dataclasses.is_dataclass(state) and not isinstance(state, type)):
         return _object_view(state, reads, call)
-    return _protected(state)
+    return protected(state)
 
 
 def changed(call: NodeCall) -> str | None:
@@ -56,11 +60,14 @@ def changed(call: NodeCall) -> str | None:
     return None
 
 
-def _protected(value: Any) -> Any:
+def protected(value: Any) -> Any:
+    """A container whose top level can be changed without changing the state; anything else as it is."""
     kind = type(value)
     if kind is list:
         return value.copy() if len(value) < LONG else _lend(value)
-    return value.copy() if kind is dict or kind is set else value
+    if kind is dict or kind is set:
+        return value.copy()
+    return copy.copy(value) if isinstance(value, MUTABLE) else value
 
 
 def _lend(value: list[Any]) -> list[Any]:
@@ -90,10 +97,12 @@ def _object_view(state: Any, reads: frozenset[str] | None, call: NodeCall) -> An
     clone = copy.copy(state)
     values = vars(clone)
     for key in values:
-        values[key] = _protected(values[key])
+        values[key] = protected(values[key])
     if reads is not None:
         hidden = frozenset(name for name in values if name not in reads)
-        values["__sidecar_hidden__"] = (hidden, call)
+        for name in hidden:
+            del values[name]  # what a view still held could be dumped, pickled or printed
+        values[HIDDEN] = hidden
         object.__setattr__(clone, "__class__", _view_class(type(state)))
     return clone
 
@@ -112,8 +121,9 @@ def _view_class(kind: type) -> type:
 
 
 def _guarded(self: Any, name: str) -> Any:
-    values = object.__getattribute__(self, "__dict__")
-    hidden, call = values.get("__sidecar_hidden__", (frozenset(), None))
-    if name in hidden:
-        raise call.refuse(ContractViolation(f"{call.place} read {name!r}, which its contract does not name", key=name))
+    if name in object.__getattribute__(self, "__dict__").get(HIDDEN, ()):
+        call = current_call()
+        place = call.node.place if call is not None else "code outside a node"
+        violation = ContractViolation(f"{place} read {name!r}, which its contract does not name", key=name)
+        raise call.node.refuse(violation) if call is not None else violation
     return object.__getattribute__(self, name)

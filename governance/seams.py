@@ -36,6 +36,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_THREAD_ID,
     NS_SEP,
     PULL,
+    RESUME,
     TASKS,
 )
 from langgraph._internal._runnable import RunnableSeq
@@ -44,7 +45,7 @@ from langgraph.errors import ParentCommand
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import PregelNode
 from langgraph.pregel._retry import _should_retry_on
-from langgraph.pregel._write import ChannelWriteTupleEntry
+from langgraph.pregel._write import ChannelWrite, ChannelWriteTupleEntry
 from langgraph.types import Command, RetryPolicy, Send
 
 from governance import connections, doors, patches, threads
@@ -54,21 +55,26 @@ from governance.boundary import (
     EXECUTIONS,
     arun_node,
     current_call,
+    mark_place,
     missing_contract,
     run_node,
+    unmark_place,
 )
 from governance.call import Call, NodeCall
-from governance.coverage import Coverage, Covered
+from governance.covered import Coverage, Covered
 from governance.errors import (
     AuthorityRefused,
     ContractError,
     ContractViolation,
     DoorClosed,
     GovernanceError,
+    Refusal,
     Revise,
     UnsupportedVersion,
 )
-from governance.filters.contract import write_problem
+from governance.filters.contract import grant, granted, write_problem
+from governance.likeness import like
+from governance.projection import protected
 
 if TYPE_CHECKING:
     from governance.contracts import Contract
@@ -86,7 +92,11 @@ class Step:
 
     def __init__(self, name: str, node: PregelNode, declared: Declared) -> None:
         self.name = name
-        self.inner: Runnable[Any, Any] = Flat(node.bound) if isinstance(node.bound, RunnableSequence) else node.bound
+        self.inner: Runnable[Any, Any] = node.bound
+        if name == START:
+            self.inner = Unchanged()
+        elif isinstance(node.bound, RunnableSequence):
+            self.inner = Flat(node.bound)
         self.declared = declared
         self.root: Governance | None = None
         self.bounds: dict[str, Bound] = {}
@@ -139,11 +149,17 @@ def _guarded_conf(conf: dict[str, Any], call: NodeCall) -> dict[str, Any]:
     guarded[CONFIG_KEY_CALL] = guard.schedule
     if call.bound.enforced and CONFIG_KEY_SEND in conf:
         guarded[CONFIG_KEY_SEND] = guard.send
-        if call.contract.reads is not None and call.projects:
-            guarded[CONFIG_KEY_READ] = guard.read
+        guarded[CONFIG_KEY_READ] = guard.read
     if CONFIG_KEY_CALL not in conf:
         del guarded[CONFIG_KEY_CALL]
     return guarded
+
+
+class Unchanged(Runnable[Any, Any]):
+    """The input as it is: what a graph's entry is before its edges choose the first node."""
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return input
 
 
 class Flat(Runnable[Any, Any]):
@@ -208,9 +224,11 @@ class Governed(Runnable[Any, Any]):
             try:
                 return inner.invoke(node.input, config, **kwargs)
             finally:
-                node.state = "done"
+                node.state = "judged"
 
-        return run_node(call, perform)
+        result = run_node(call, perform)
+        call.state = "sending"
+        return result
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         call, inner = self._own(), self.step.inner
@@ -222,9 +240,11 @@ class Governed(Runnable[Any, Any]):
             try:
                 return await inner.ainvoke(node.input, config, **kwargs)
             finally:
-                node.state = "done"
+                node.state = "judged"
 
-        return await arun_node(call, perform)
+        result = await arun_node(call, perform)
+        call.state = "sending"
+        return result
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         call, inner = self._own(), self.step.inner
@@ -237,9 +257,11 @@ class Governed(Runnable[Any, Any]):
             try:
                 return _sum(list(inner.stream(node.input, config, **kwargs)))
             finally:
-                node.state = "done"
+                node.state = "judged"
 
-        yield run_node(call, perform)
+        result = run_node(call, perform)
+        call.state = "sending"
+        yield result
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         call, inner = self._own(), self.step.inner
@@ -253,24 +275,28 @@ class Governed(Runnable[Any, Any]):
             try:
                 return _sum([piece async for piece in inner.astream(node.input, config, **kwargs)])
             finally:
-                node.state = "done"
+                node.state = "judged"
 
-        yield await arun_node(call, perform)
+        result = await arun_node(call, perform)
+        call.state = "sending"
+        yield result
 
 
 class _entered:
     """One execution of a governed node, from its first step to its last write."""
 
-    __slots__ = ("call", "conf", "token")
+    __slots__ = ("call", "mark", "token")
 
     def __init__(self, call: NodeCall) -> None:
         self.call = call
 
     def __enter__(self) -> None:
         self.token = CURRENT.set(self.call)
+        self.mark = mark_place(self.call)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         call = self.call
+        unmark_place(self.mark)
         try:
             CURRENT.reset(self.token)
         except ValueError:
@@ -412,10 +438,11 @@ class _Guard:
         self.allowed = call.bound.sends
 
     def send(self, writes: Sequence[tuple[str, Any]]) -> None:
-        """Judge writes after LangGraph normalised them, and in full what a node sends by itself."""
+        """Let through what was granted after LangGraph normalised it; judge in full whatever else is sent."""
         call, allowed = self.call, self.allowed
+        plain = call.granted if type(call.granted) is dict else {}
         for key, value in writes:
-            if key in allowed and call.state == "done":
+            if key in allowed and call.state == "sending" and (value is None or plain.get(key) is value):
                 continue
             problem = _send_problem(key, value, call)
             if problem is not None:
@@ -423,14 +450,18 @@ class _Guard:
         self.conf[CONFIG_KEY_SEND](writes)
 
     def read(self, select: str | Sequence[str], fresh: bool = False) -> Any:
-        """The node's code sees through LangGraph's reader what its contract names; its routers see all."""
-        call = self.call
-        if call.state == "running":
-            reads = call.contract.reads or frozenset()
-            for key in (select,) if isinstance(select, str) else select:
-                if key not in reads:
-                    raise call.refuse(ContractViolation(f"{call.place} read {key!r}, which its contract does not name"))
-        return self.conf[CONFIG_KEY_READ](select, fresh)
+        """The node's code reads what its contract names, as copies; its routers read all of the state."""
+        call, read = self.call, self.conf[CONFIG_KEY_READ]
+        if call.state != "running":
+            return read(select, fresh)
+        reads = call.contract.reads
+        for key in (select,) if isinstance(select, str) else select:
+            if reads is not None and call.projects and key not in reads:
+                raise call.refuse(ContractViolation(f"{call.place} read {key!r}, which its contract does not name"))
+        found = read(select, fresh)
+        if "mutation" in call.contract.waives:
+            return found
+        return protected(found) if isinstance(select, str) else {k: protected(v) for k, v in found.items()}
 
     def schedule(self, func: Any, given: Any, **options: Any) -> Any:
         """Every scheduled task runs governed, and is never retried after a refusal."""
@@ -443,23 +474,28 @@ class _Guard:
 
 
 def _send_problem(key: str, value: Any, call: NodeCall) -> str | None:
-    declared, contract, bound = call.declared, call.contract, call.bound
-    if call.state == "over":
+    declared, contract, running = call.declared, call.contract, call.state == "running"
+    if call.state == "over" or call.refusal is not None:
         return f"wrote {key!r} after its execution had ended"
-    if declared.keys is None:
-        return None
     if key == TASKS or key.startswith(BRANCH):
-        if "routes" in contract.waives or (declared.open_ended and call.state == "done"):
+        return _route_problem(value.node if isinstance(value, Send) else key[len(BRANCH) :], call)
+    if declared.keys is not None and key in declared.keys:
+        if granted(key, value, call):
             return None
-        target = value.node if isinstance(value, Send) else key[len(BRANCH) :]
-        if target in bound.routes:
-            return None
-        return f"sent control to {target!r}, which neither the graph nor its contract allows"
-    if key in declared.keys:
+        if contract.gates or contract.approval is not None:
+            return f"wrote {key!r} beside its update, where its gates cannot see it"
         return write_problem(key, value, call)
-    if call.state == "running" and not contract.waives:
-        return f"wrote to LangGraph's own channel {key!r}"
-    return None
+    if declared.keys is None or key == RESUME or key.startswith("join:") and not running:
+        return None
+    return f"wrote to LangGraph's own channel {key!r}"
+
+
+def _route_problem(target: str, call: NodeCall) -> str | None:
+    declared, contract = call.declared, call.contract
+    open_ended = declared.open_ended and contract.routes is None and call.state == "sending"
+    if open_ended or "routes" in contract.waives or target in call.bound.routes or declared.writes is None:
+        return None
+    return f"sent control to {target!r}, which neither the graph nor its contract allows"
 
 
 def _governed_task(func: Any, parent: NodeCall) -> Any:
@@ -468,7 +504,7 @@ def _governed_task(func: Any, parent: NodeCall) -> Any:
         @_named_like(func)
         async def arun(*args: Any, **kwargs: Any) -> Any:
             call, config = _open_task(func, parent, args, kwargs)
-            with _entered(call), _configured(config):
+            with _final(parent), _entered(call), _configured(config):
                 return await arun_node(call, lambda node: func(*args, **kwargs))
 
         return arun
@@ -476,7 +512,7 @@ def _governed_task(func: Any, parent: NodeCall) -> Any:
     @_named_like(func)
     def run(*args: Any, **kwargs: Any) -> Any:
         call, config = _open_task(func, parent, args, kwargs)
-        with _entered(call), _configured(config):
+        with _final(parent), _entered(call), _configured(config):
             return run_node(call, lambda node: func(*args, **kwargs))
 
     return run
@@ -512,6 +548,22 @@ def _open_task(func: Any, parent: NodeCall, args: Any, kwargs: Any) -> tuple[Nod
     return call, {**config, CONF: _guarded_conf(conf, call)}
 
 
+class _final:
+    """A refusal that leaves a nested run or task is final for the node it leaves into."""
+
+    __slots__ = ("parent",)
+
+    def __init__(self, parent: Call) -> None:
+        self.parent = parent
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Refusal):
+            self.parent.node.refuse(error)
+
+
 class _configured:
     """Makes a config the one that LangGraph finds in this context."""
 
@@ -536,9 +588,7 @@ def _check_parent_command(call: NodeCall, command: ParentCommand) -> None:
     }
     if given.graph not in own or not (call.governance.enforcing and call.contract.enforced):
         return
-    from governance.filters.contract import update_problem
-
-    problem = update_problem(Command(update=given.update, goto=given.goto), call)
+    problem = grant(Command(update=given.update, goto=given.goto), call)
     if problem is not None:
         raise call.refuse(ContractViolation(f"{call.place} {problem} (from inside its nested graph)")) from None
 
@@ -597,7 +647,7 @@ def _attach(graph: Pregel, governance: Governance, *, seen: set[int], nested: bo
         return
     seen.add(id(graph))
     for name, node in graph.nodes.items():
-        if name == START or node.node is None:
+        if node.node is None or (name == START and not _chooses(node)):
             continue
         step = step_of(node)
         if step is None:
@@ -612,6 +662,11 @@ def _attach(graph: Pregel, governance: Governance, *, seen: set[int], nested: bo
                 _attach(subgraph, governance, seen=seen, nested=True)
 
 
+def _chooses(entry: PregelNode) -> bool:
+    """Whether the graph's entry runs code of the author's: a conditional edge that picks the first node."""
+    return any(not isinstance(writer, ChannelWrite) for writer in entry.writers)
+
+
 def _own_retries(graph: Pregel, node: PregelNode) -> None:
     current = tuple(node.retry_policy or graph.retry_policy or ())
     if REVISIONS not in current:
@@ -621,7 +676,7 @@ def _own_retries(graph: Pregel, node: PregelNode) -> None:
 def _declared(graph: Pregel, name: str, node: PregelNode) -> Declared:
     builder = getattr(graph, "builder", None)
     spec = builder.nodes.get(name) if builder is not None else None
-    if builder is None or spec is None or "__root__" in builder.channels:
+    if builder is None or spec is None:
         return UNDECLARED
     routes = {end for start, end in builder.edges if start == name}
     routes |= {end for starts, end in builder.waiting_edges if name in starts}
@@ -632,9 +687,10 @@ def _declared(graph: Pregel, name: str, node: PregelNode) -> Declared:
     for kind in builder.schemas:
         types.update(_hints(kind))
     channels = builder.channels
+    keyed = "__root__" not in channels
     return Declared(
-        keys=frozenset(channels) | frozenset(builder.managed),
-        types={key: types[key] for key in channels if key in types},
+        keys=frozenset(channels) | frozenset(builder.managed) if keyed else None,
+        types={key: types[key] for key in channels if key in types} if keyed else {},
         routes=frozenset(routes),
         reducers=frozenset(k for k, c in channels.items() if type(c).__name__ != "LastValue"),
         writes=_splitter(node),
@@ -769,10 +825,6 @@ def server_user(call: NodeCall) -> str | None:
 
 def _enter(graph: Pregel, given: Any, config: RunnableConfig | None, *, rewinds: bool) -> Any:
     """Seam 5, runs: judges what a run starts with; governs a nested graph that nobody governed yet."""
-    parent = current_call()
-    if parent is not None:
-        _enter_nested(graph, given, parent)
-        return given
     governance = governance_of(graph)
     if governance is None:
         return given
@@ -832,8 +884,23 @@ def _patch_doors() -> None:
     stream, astream = Pregel.stream, Pregel.astream
     bulk, abulk = Pregel.bulk_update_state, Pregel.abulk_update_state
 
-    @functools.wraps(stream)
+    def nested_stream(self: Pregel, parent: Call, given: Any, config: Any, kwargs: Any) -> Iterator[Any]:
+        with _final(parent):
+            yield from stream(self, given, config, **kwargs)
+
+    async def nested_astream(self: Pregel, parent: Call, given: Any, config: Any, kwargs: Any) -> AsyncIterator[Any]:
+        with _final(parent):
+            async for piece in astream(self, given, config, **kwargs):
+                yield piece
+
+    @like(stream)
     def governed_stream(self: Pregel, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        parent = current_call()
+        if parent is not None:
+            _enter_nested(self, input, parent)
+            if parent.governance.enforcing:
+                return nested_stream(self, parent, input, config, kwargs)
+            return stream(self, input, config, **kwargs)
         rewinds = _addresses_checkpoint(self, config) and not (
             self.checkpointer and _is_head(_conf(self, config), self.get_state(_at_head(config)))
         )
@@ -844,24 +911,54 @@ def _patch_doors() -> None:
         async for piece in astream(self, _enter(self, input, config, rewinds=rewinds), config, **kwargs):
             yield piece
 
-    @functools.wraps(astream)
+    @like(astream)
     def governed_astream(self: Pregel, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        parent = current_call()
+        if parent is not None:
+            _enter_nested(self, input, parent)
+            if parent.governance.enforcing:
+                return nested_astream(self, parent, input, config, kwargs)
+            return astream(self, input, config, **kwargs)
         if _addresses_checkpoint(self, config):
             return at_checkpoint(self, input, config, kwargs)
         return astream(self, _enter(self, input, config, rewinds=False), config, **kwargs)
 
-    @functools.wraps(bulk)
+    @like(bulk)
     def governed_bulk(self: Pregel, config: RunnableConfig, supersteps: Any) -> Any:
         _enter_update(self, config, supersteps)
         return bulk(self, config, supersteps)
 
-    @functools.wraps(abulk)
+    @like(abulk)
     async def governed_abulk(self: Pregel, config: RunnableConfig, supersteps: Any) -> Any:
         _enter_update(self, config, supersteps)
         return await abulk(self, config, supersteps)
 
+    _patch_readers()
     Pregel.stream, Pregel.astream = governed_stream, governed_astream  # type: ignore[method-assign,assignment]
     Pregel.bulk_update_state, Pregel.abulk_update_state = governed_bulk, governed_abulk  # type: ignore[method-assign]
+
+
+def _patch_readers() -> None:
+    """A node sees of its own session what its contract lets it read, not what the checkpointer holds."""
+
+    def guarded(name: str) -> Any:
+        original = getattr(Pregel, name)
+
+        @like(original)
+        def read(self: Pregel, config: RunnableConfig, *args: Any, **kwargs: Any) -> Any:
+            call = current_call()
+            if call is not None and call.node.bound.enforced and call.contract.reads is not None:
+                thread = (config.get(CONF) or {}).get(CONFIG_KEY_THREAD_ID)
+                if thread is None or str(thread) == call.session.id:
+                    raise call.node.refuse(
+                        ContractViolation(f"{call.node.place} read the whole state of its session by {name}")
+                    )
+            return original(self, config, *args, **kwargs)
+
+        return read
+
+    for name in ("get_state", "aget_state", "get_state_history", "aget_state_history"):
+        setattr(Pregel, name, guarded(name))
 
 
 def _enter_update(graph: Pregel, config: RunnableConfig, supersteps: Any) -> None:

@@ -10,11 +10,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from langgraph.constants import START
+
 from governance import seams
 from governance.bound import Bound, Declared
 from governance.call import Boundary, Call, Filter, NodeCall, ToolCall
 from governance.contracts import READ, Contract, SideEffect, effect_of
-from governance.coverage import Coverage
+from governance.covered import Coverage
 from governance.errors import ContractError, LedgerError
 from governance.filters.admission import Admission
 from governance.filters.approval import ToolApproval
@@ -34,6 +36,8 @@ from governance.policy import Policy, load_policy
 
 Mode = Literal["observe", "enforce", "strict"]
 Graph = TypeVar("Graph")
+ENTRY = Contract()
+"""A graph's entry takes the input and picks the first node; without a contract of its own it may do no more."""
 OBSERVED = Contract.observe(reason="no contracts were given")
 
 
@@ -118,6 +122,8 @@ class Governance:
             found = self.contracts.get(place)
             if found is None:
                 found = next((c for p, c in self.contracts.items() if fnmatch.fnmatchcase(place, p)), None)
+            if found is None and place.rpartition("/")[2] == START:
+                found = ENTRY
             self._resolved[place] = found
             return found
 

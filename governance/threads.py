@@ -1,46 +1,100 @@
-"""Carries the current call into threads that a node starts, so that they stay inside its boundary.
+"""Carries the current call into threads and pools that a node uses, so that they stay inside its boundary.
 
-A bare thread begins with an empty context and would otherwise be outside of every contract. Threads
-of exporters and of thread pools are left alone: they serve more than the call that started them, and
-work handed to a pool brings its own context.
+A bare thread begins with an empty context and would otherwise be outside of every contract. Threads of
+exporters and of thread pools are left alone: they serve more than the call that started them; the work
+that a node hands to a pool takes the call along instead.
 """
 
 from __future__ import annotations
 
 import contextvars
-import functools
+import multiprocessing.pool
+import multiprocessing.process
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
-from governance.boundary import CURRENT, current_call, mark_thread
+from governance import connections
+from governance.boundary import CURRENT, current_call, mark_place, unmark_place
+from governance.call import Call
+from governance.likeness import like
 
-SERVING = ("langsmith", "opentelemetry", "concurrent", "anyio", "governance", "chromadb", "posthog")
+SERVING = ("langsmith", "opentelemetry", "concurrent", "anyio", "governance", "chromadb", "posthog", "multiprocessing")
 
 
 def install() -> None:
-    """Patch `Thread.start` and `ThreadPoolExecutor.submit`; both do nothing new outside a governed call."""
-    start = threading.Thread.start
-    submit = ThreadPoolExecutor.submit
+    """Patch what starts threads and what hands work to pools; nothing new happens outside a governed call."""
+    _patch_threads()
+    _patch_pools()
 
-    @functools.wraps(start)
+
+def carried(call: Call, work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work` as a part of `call`, in whatever thread and context it runs."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        token, mark = CURRENT.set(call), mark_place(call)
+        try:
+            return work(*args, **kwargs)
+        finally:
+            unmark_place(mark)
+            CURRENT.reset(token)
+
+    return run
+
+
+def _patch_threads() -> None:
+    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+
+    @like(start)
     def governed_start(self: threading.Thread) -> None:
         call = current_call()
         if call is not None and not _serves(self):
-            mark_thread(self, call)
+            self.run = carried(call, self.run)  # type: ignore[method-assign]
         start(self)
 
-    @functools.wraps(submit)
+    @like(submit)
     def governed_submit(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         call = current_call()
         if call is None:
             return submit(self, fn, *args, **kwargs)
-        context = contextvars.copy_context()
-        context.run(CURRENT.set, call)
-        return submit(self, context.run, fn, *args, **kwargs)
+        return submit(self, contextvars.copy_context().run, carried(call, fn), *args, **kwargs)
 
     threading.Thread.start = governed_start  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = governed_submit  # type: ignore[method-assign]
+
+
+def _patch_pools() -> None:
+    begin, hand_over = multiprocessing.process.BaseProcess.start, ProcessPoolExecutor.submit
+    pool = multiprocessing.pool.Pool
+
+    @like(begin)
+    def governed_begin(self: Any) -> None:
+        connections.judge_process(f"multiprocessing {self.name}")
+        begin(self)
+
+    @like(hand_over)
+    def governed_hand_over(self: ProcessPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        connections.judge_process(f"a process pool ({getattr(fn, '__qualname__', fn)})")
+        return hand_over(self, fn, *args, **kwargs)
+
+    multiprocessing.process.BaseProcess.start = governed_begin  # type: ignore[method-assign]
+    ProcessPoolExecutor.submit = governed_hand_over  # type: ignore[method-assign]
+    for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
+        setattr(pool, name, _pooled(getattr(pool, name)))
+
+
+def _pooled(original: Callable[..., Any]) -> Callable[..., Any]:
+    @like(original)
+    def governed(self: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
+        call = current_call()
+        if call is not None and isinstance(self, multiprocessing.pool.ThreadPool):
+            func = carried(call, func)
+        elif call is not None:
+            connections.judge_process(f"a process pool ({getattr(func, '__qualname__', func)})")
+        return original(self, func, *args, **kwargs)
+
+    return governed
 
 
 def _serves(thread: threading.Thread) -> bool:

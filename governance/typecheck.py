@@ -15,7 +15,7 @@ def type_problem(key: str, kind: Any, value: Any) -> str | None:
     """Why `value` is not of type `kind`, or None; a type that cannot be checked passes."""
     if kind is Any:
         return None
-    if type(value) is _PLAIN.get(kind, _PLAIN):
+    if isinstance(kind, type) and type(value) is _PLAIN.get(kind, _PLAIN):
         return None
     adapter = adapter_of(kind)
     if adapter is None:

@@ -221,7 +221,7 @@ def alerts(incident: Incident) -> str:
 
 
 def lines(evidence: Mapping[str, str]) -> str:
-    return "\n".join(f"[{name}] {text}" for name, text in evidence.items())
+    return "\n".join(f'"{name}": {text}' for name, text in evidence.items())
 
 
 TRIAGE = (
@@ -233,7 +233,7 @@ INVESTIGATE = (
     "in which it began; reply when the evidence names a cause."
 )
 DIAGNOSE = (
-    "Name the one service in which the incident began, the cause in one sentence, and as evidence two to four "
-    "ids, without brackets, of lines that are about that service."
+    "Name the one service in which the incident began, the cause in one sentence, and as evidence the ids of "
+    "the lines that show it."
 )
 PLAN = "You repair services. Choose the one action that removes the cause: put back what was changed."

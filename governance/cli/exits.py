@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -49,10 +50,10 @@ class CommandLine(TyperGroup):
 
     debug = False
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
         warnings.showwarning = _warn
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(args, standalone_mode=False, **extra)
         except Exception as error:
             if self.debug or os.environ.get("SIDECAR_DEBUG") == "1":
                 traceback.print_exc()
@@ -91,7 +92,7 @@ def _usage(error: Any) -> tuple[str, Code]:
         return message, Code.USAGE
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "sidecar"
-    return f"error: {one_line(message)} See `{path} --help`.", Code.USAGE
+    return f"error: {one_line(message).rstrip('.')}; see `{path} --help`", Code.USAGE
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

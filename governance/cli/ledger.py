@@ -83,8 +83,6 @@ def _print(row: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(plain(row), ensure_ascii=False), flush=True)
         return
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["ts"] / 1e9))
-    who, where = escape(row["actor"]), escape(row["path"])
+    session, kind, actor, path = (escape(row[name]) for name in ("session", "kind", "actor", "path"))
     body = escape(json.dumps(row["body"], ensure_ascii=False)[:400])
-    OUT.print(
-        f"[dim]{at}[/dim] {escape(row['session'])}:{row['n']} [bold]{escape(row['kind'])}[/bold] {who} {where} [dim]{body}[/dim]"
-    )
+    OUT.print(f"[dim]{at}[/dim] {session}:{row['n']} [bold]{kind}[/bold] {actor} {path} [dim]{body}[/dim]")

@@ -63,14 +63,23 @@ def last_body(path: Path, session: str, kind: str) -> dict[str, Any] | None:
 def _open(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise Failure(f"no ledger at {path}; go to the directory the graph runs in or give --ledger")
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+        _version(db)
+    except sqlite3.DatabaseError as error:
+        raise _unreadable(error) from error
+    return db
+
+
+def _unreadable(error: sqlite3.DatabaseError) -> Failure:
+    return Failure(f"this is no readable ledger ({error}); see `sidecar ledger verify`", Code.FAILED)
 
 
 def _query(db: sqlite3.Connection, query: str, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         yield from Database(db).query(query, facts)
     except sqlite3.DatabaseError as error:
-        raise Failure(f"this is no readable ledger ({error}); see `sidecar ledger verify`", Code.FAILED) from error
+        raise _unreadable(error) from error
 
 
 def _where(session: str | None, kind: str) -> tuple[str, dict[str, Any]]:

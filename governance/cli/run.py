@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
+import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def run(
         check_input(loaded, value)
     sidecar, note = _governed(loaded, graph, where)
     check_ledger(sidecar, ledger, control)
-    asked = Run(graph, thread or str(uuid.uuid4()), checkpoint, where)
+    asked = Run(graph, thread or str(uuid.uuid4()), checkpoint, _used(sidecar, where))
     view = View(ERR, quiet=as_json)
     if note:
         view.note(note)
@@ -120,6 +121,14 @@ def _governed(graph: Any, name: str, where: Places) -> tuple[Sidecar, str]:
     )
 
 
+def _used(sidecar: Sidecar, where: Places) -> Places:
+    """Where the record really is: a graph may bring a Sidecar of its own."""
+    ledger, control = sidecar.ledger.path, sidecar.control.path
+    if (ledger.resolve(), control.resolve()) == (where.ledger.resolve(), where.control.resolve()):
+        return where
+    return Places(ledger, control, ("--ledger", str(ledger), "--control", str(control)))
+
+
 def _carried_out(
     asked: Run, graph: Any, value: Any, goes_on: bool, sidecar: Sidecar, view: View, as_json: bool
 ) -> Code:
@@ -139,8 +148,6 @@ def _carried_out(
             end = asyncio.run(drive(graph, start, asked.thread, saver=saver, resumes=goes_on, view=view))
     except KeyboardInterrupt:
         return _interrupted(asked, sidecar, as_json)
-    except Failure:
-        raise
     except Exception as error:
         return _broken(asked, sidecar, error, as_json, view)
     return _ended(asked, sidecar, end, as_json, view)
@@ -187,9 +194,11 @@ def _interrupted(asked: Run, sidecar: Sidecar, as_json: bool) -> Code:
     if as_json:
         print_json({"status": "interrupted", "thread": asked.thread, "resume": asked.again})
     print(f"interrupted; what is finished is kept, go on with: {asked.again}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    # A node's thread that still runs would keep the process alive; what it does now counts nothing any more.
-    os._exit(Code.INTERRUPTED)
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        # The thread of a node would keep the process alive; what it still does counts nothing any more.
+        sys.stdout.flush()
+        os._exit(Code.INTERRUPTED)
+    return Code.INTERRUPTED
 
 
 def _broken(asked: Run, sidecar: Sidecar, error: Exception, as_json: bool, view: View) -> Code:

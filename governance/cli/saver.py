@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from governance.cli.exits import Code, Failure
 from governance.cli.progress import View
 
-MODES = ["tasks"]
+FOLLOWED: dict[str, Any] = {"stream_mode": ["tasks"], "subgraphs": True, "durability": "sync"}
+"""Tasks as they begin and end, in nested graphs too; each step's checkpoint is on disk before the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +40,42 @@ def durable(graph: Any, wanted: Path | None, default: Path) -> Path | None:
 async def drive(graph: Any, start: Any, thread: str, *, saver: Path | None, resumes: bool, view: View) -> End:
     """Run until the graph ends or asks; raises what the graph raises."""
     config = {"configurable": {"thread_id": thread}}
+    unknown = Failure(
+        f"thread {thread!r} has no checkpoint in {saver or 'the checkpointer of the graph'}; "
+        "check --thread and --checkpoint"
+    )
+    if resumes and saver is not None and not await asyncio.to_thread(saver.exists):
+        raise unknown
     async with _with_saver(graph, saver) as bound:
         blocking = await _is_blocking(bound, config)
-        before = await _state(bound, config, blocking)
-        if resumes and before.created_at is None:
-            kept = saver or f"the graph's own {type(bound.checkpointer).__name__}"
-            raise Failure(f"thread {thread!r} has no checkpoint in {kept}; check --thread and --checkpoint")
-        if blocking:
-            await asyncio.to_thread(_stream, bound, start, config, view)
-        else:
-            await _astream(bound, start, config, view)
+        if resumes and (await _state(bound, config, blocking)).created_at is None:
+            raise unknown
+        await _followed(bound, start, config, blocking=blocking, view=view)
         after = await _state(bound, config, blocking)
     questions = tuple({"id": i.id, "value": i.value} for i in after.interrupts)
     return End(after.values, questions, bool(after.next))
 
 
-async def _astream(graph: Any, start: Any, config: Any, view: View) -> None:
+async def _followed(graph: Any, start: Any, config: Any, *, blocking: bool, view: View) -> None:
+    ended = threading.Event()
     try:
-        async for place, _, piece in graph.astream(start, config, stream_mode=MODES, subgraphs=True, durability="sync"):
+        if blocking:
+            await asyncio.to_thread(_stream, graph, start, config, view, ended)
+            return
+        async for place, _, piece in graph.astream(start, config, **FOLLOWED):
             view.see(place, piece)
     except asyncio.CancelledError:
+        ended.set()
         view.say("interrupted; waiting for the step that runs (Ctrl-C again leaves at once)")
         raise
 
 
-def _stream(graph: Any, start: Any, config: Any, view: View) -> None:
-    for place, _, piece in graph.stream(start, config, stream_mode=MODES, subgraphs=True, durability="sync"):
-        view.see(place, piece)
+def _stream(graph: Any, start: Any, config: Any, view: View, ended: threading.Event) -> None:
+    with closing(graph.stream(start, config, **FOLLOWED)) as pieces:
+        for place, _, piece in pieces:
+            if ended.is_set():
+                return
+            view.see(place, piece)
 
 
 @asynccontextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from governance.cli.exits import Failure
 from governance.loading import nearest
@@ -29,30 +32,41 @@ def read_input(given: str) -> Any:
 
 
 def check_input(graph: Any, value: Any) -> None:
-    """Refuse what LangGraph would drop without a word: keys that the graph does not take."""
+    """Refuse what LangGraph would drop without a word, or stumble over in the first node."""
     if value is None:
         raise Failure("the input is null; expected what the graph takes, or --resume to go on with a thread")
-    keys = _keys(graph)
-    if keys is None:
-        return
+    schema = getattr(getattr(graph, "builder", None), "input_schema", None)
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        _check_model(schema, value)
+    elif hasattr(schema, "__total__") or dataclasses.is_dataclass(schema):
+        _check_keys(_keys(schema), value)
+
+
+def _keys(schema: Any) -> set[str]:
+    """Names of a typed dict, inherited ones included, or of a dataclass."""
+    if dataclasses.is_dataclass(schema):
+        return {field.name for field in dataclasses.fields(schema)}
+    return set(schema.__annotations__)
+
+
+def _check_keys(keys: set[str], value: Any) -> None:
+    takes = f"expected an object with {', '.join(sorted(keys))}"
     if not isinstance(value, Mapping):
-        raise Failure(f"expected an object with {', '.join(sorted(keys))}, got {json.dumps(value)[:80]}")
+        raise Failure(f"{takes}, got {json.dumps(value)[:80]}")
+    if not value:
+        raise Failure(f"the input is empty; {takes}")
     for key in value:
         if key not in keys:
             raise Failure(f"the graph takes no {key!r}; {nearest(key, keys)}")
-    if not value:
-        raise Failure(f"the input is empty; expected an object with {', '.join(sorted(keys))}")
 
 
-def _keys(graph: Any) -> set[str] | None:
-    """Names a graph takes at its start; None where it takes any JSON."""
+def _check_model(schema: type[BaseModel], value: Any) -> None:
     try:
-        schema = graph.get_input_jsonschema()
-    except Exception:  # types that JSON schema cannot say: the graph judges for itself
-        return None
-    if schema.get("type") != "object" or schema.get("additionalProperties", False) or "properties" not in schema:
-        return None
-    return set(schema["properties"])
+        schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the input"
+        raise Failure(f"{place}: {first['msg']}, got {json.dumps(first['input'])[:80]}") from None
 
 
 def check_ledger(sidecar: Sidecar, ledger: Path | None, control: Path | None) -> None:

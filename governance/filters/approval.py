@@ -18,7 +18,7 @@ from governance.call import Call, Effect, Flow, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Approval
 from governance.errors import ApprovalDenied, ContractViolation, GovernanceError
 from governance.filters.authority import check_stops
-from governance.filters.contract import update_problem
+from governance.filters.contract import grant
 from governance.filters.effect import within
 from governance.plane.approvals import Card, Principal
 
@@ -65,18 +65,13 @@ def decided(call: NodeCall, card: Card) -> Asking[Any]:
     book = call.governance.approvals
     card = yield from settled(call, card)
     check_stops(call)
-    if card.state == "edited":
-        recheck(call, card.edited)
+    update = card.edited if card.state == "edited" else book.payload(card)
+    problem = grant(update, call)  # a person's edit is held to the same contract
+    if problem is not None:
+        raise ContractViolation(f"the approved update of {call.place} does not fit: it {problem}")
     yield Run(lambda: book.commit(card))
     note(call, "approval.committed", card)
-    return card.edited if card.state == "edited" else book.payload(card)
-
-
-def recheck(call: NodeCall, update: Any) -> None:
-    """A person's edit is held to the same contract."""
-    problem = update_problem(update, call)
-    if problem is not None:
-        raise ContractViolation(f"the edited update of {call.place} does not fit: it {problem}")
+    return update
 
 
 def proposer(call: Call) -> str:

@@ -8,12 +8,14 @@ from langchain_core.messages import ToolMessage
 
 from governance.call import Call, Flow, ModelCall, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Tool
-from governance.errors import Abandoned, AuthorityRefused, Halted, Refusal
+from governance.errors import Abandoned, ApprovalDenied, AuthorityRefused, Halted, Refusal
 
 
 def node_authority(call: NodeCall) -> Flow | None:
     """Refuses a stopped node before it runs; the seam refuses one whose code swallowed a refusal."""
     control = call.governance.control
+    if call.parent is not None:
+        check_latch(call)
     if not control.ready:
         return _when_ready(call)
     if control.stops:
@@ -48,15 +50,24 @@ class InnerAuthority:
         try:
             return (yield Proceed(call))
         except Refusal as refusal:
+            rule = call.contract.tool(call.name)
+            if isinstance(refusal, ApprovalDenied) and rule is not None and rule.refusals == "answer":
+                record_answer(call, refusal)
+                return answer(call, refusal)
             raise node.refuse(refusal) from None
 
 
 def check_latch(node: NodeCall) -> None:
-    """After a refusal, or after the end of the execution, nothing more starts in it."""
-    if node.refusal is not None:
-        raise node.refusal
-    if node.state == "over":
-        raise Abandoned(f"{node.path} is over; a thread or task it left behind may not act", path=node.path)
+    """After a refusal, or after the end of an execution, nothing more starts in it or beneath it."""
+    above: NodeCall | None = node
+    while above is not None:
+        if above.refusal is not None:
+            raise node.refuse(above.refusal)
+        if above.state == "over":
+            raise node.refuse(
+                Abandoned(f"{above.path} is over; a thread or task it left behind may not act", path=above.path)
+            )
+        above = above.parent.node if above.parent is not None else None
 
 
 def check_stops(call: Call) -> None:

@@ -25,8 +25,11 @@ class ContractFilter:
             call.input = with_feedback(call.input, call)
         update = yield Proceed(call, contract.timeout)
         problem = projection.changed(call)
-        if problem is None and not within(update, call.bound.types):
-            problem = update_problem(update, call)
+        if problem is None:
+            if within(update, call.bound.types):
+                call.granted = update or {}
+                return update
+            problem = grant(update, call)
         if problem is None:
             return update
         violation = ContractViolation(f"{call.place} {problem}", place=call.place)
@@ -51,24 +54,38 @@ UNUSUAL = frozenset({Overwrite, dict})
 """Values that can replace what other nodes wrote to a key with a reducer."""
 
 
-def update_problem(update: Any, call: NodeCall) -> str | None:
-    """Why an update breaks the contract, or None."""
-    declared, waives = call.declared, call.contract.waives
-    if declared.keys is None or update is None:
+def grant(update: Any, call: NodeCall) -> str | None:
+    """Allow exactly what an update writes, or say why it breaks the contract."""
+    declared = call.declared
+    if update is None or declared.writes is None:
         return None
-    if "unknown_keys" not in waives:
+    pairs, routes = declared.writes(update)
+    problem = unknown_key(update, call) if declared.keys is not None else None
+    for key, value in pairs if declared.keys is not None else ():
+        problem = problem or write_problem(key, value, call)
+    problem = problem or route_problem(routes, call)
+    if problem is None:
+        call.granted = dict(pairs) if len(dict(pairs)) == len(pairs) else pairs
+    return problem
+
+
+def unknown_key(update: Any, call: NodeCall) -> str | None:
+    """LangGraph drops keys the state does not have without a word; here they are a mistake to mend."""
+    declared = call.declared
+    if declared.keys is not None and "unknown_keys" not in call.contract.waives:
         unknown = [key for key in keys_of(update) if key not in declared.keys]
         if unknown:
             known = ", ".join(sorted(declared.keys))
             return f"wrote the key {unknown[0]!r}, which the state does not have; it has: {known}"
-    if declared.writes is None:
-        return None
-    pairs, routes = declared.writes(update)
-    for key, value in pairs:
-        problem = write_problem(key, value, call)
-        if problem is not None:
-            return problem
-    return route_problem(routes, call)
+    return None
+
+
+def granted(key: str, value: Any, call: NodeCall) -> bool:
+    """Whether this very value of this key was looked at when the node's update was."""
+    allowed = call.granted
+    if isinstance(allowed, dict):
+        return key in allowed and allowed[key] is value
+    return any(k == key and v is value for k, v in allowed or ())
 
 
 def write_problem(key: str, value: Any, call: NodeCall) -> str | None:
@@ -118,9 +135,12 @@ def keys_of(update: Any) -> list[str]:
     if isinstance(update, Mapping):
         return [str(key) for key in update]
     if isinstance(update, Command):
-        if update.graph == Command.PARENT or not isinstance(update.update, Mapping):
+        given = update.update
+        if update.graph == Command.PARENT or given is None:
             return []
-        return [str(key) for key in update.update]
+        if isinstance(given, (list, tuple)):
+            return [str(pair[0]) for pair in given]
+        return [str(key) for key in given] if isinstance(given, Mapping) else []
     if isinstance(update, (list, tuple)):
         return [key for part in update if not isinstance(part, Send) for key in keys_of(part)]
     return []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
+from governance import canonical
 from governance.call import Flow, ModelCall, NodeCall, Proceed, ToolCall
 from governance.errors import GovernanceError, Revise
 
@@ -54,6 +56,8 @@ class InnerRecord:
         if call.governance.enforcing:
             call.governance.ledger.check()
         started = time.perf_counter_ns()
+        # Before the tool runs: it may change its arguments, and the record shows what it was given.
+        args = {} if isinstance(call, ModelCall) else {"args": json.loads(canonical.text(call.args))}
         word, body = "ended", {}
         try:
             return (yield Proceed(call))
@@ -63,7 +67,7 @@ class InnerRecord:
         finally:
             tokens = call.spent if isinstance(call, ModelCall) else 0
             body |= {"execution": call.execution, "us": (time.perf_counter_ns() - started) // 1000}
-            body |= {"tokens": tokens} if isinstance(call, ModelCall) else {"args": dict(call.args)}
+            body |= {"tokens": tokens} if isinstance(call, ModelCall) else args
             call.governance.ledger.record(
                 call.session.id,
                 f"{call.boundary}.{word}",

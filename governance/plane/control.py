@@ -114,14 +114,16 @@ class Control:
         order = Stop(scope, name, reason, by, time.time())
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO stops VALUES(?,?,?,?,?)", order)
-        self._stops = MappingProxyType({**self._stops, (scope, name): order})
+        with self._lock:
+            self._stops = MappingProxyType({**self._stops, (scope, name): order})
         return order
 
     def resume(self, scope: Scope, name: str = "*") -> bool:
         """Lift a stop; False when there was none."""
         with self.transaction() as db:
             lifted = db.execute("DELETE FROM stops WHERE scope=? AND name=?", (scope, name)).rowcount > 0
-        self._stops = MappingProxyType({k: v for k, v in self._stops.items() if k != (scope, name)})
+        with self._lock:
+            self._stops = MappingProxyType({k: v for k, v in self._stops.items() if k != (scope, name)})
         return lifted
 
     def pending(self, session: str) -> tuple[str, ...]:
@@ -134,10 +136,10 @@ class Control:
 
     def note_card(self, session: str, card: str, state: str) -> None:
         """Put a change of this process into the snapshot at once."""
-        known = {**self._cards.get(session, {}), card: state}
-        if state in ("committed", "superseded"):
-            del known[card]
         with self._lock:
+            known = {**self._cards.get(session, {}), card: state}
+            if state in ("committed", "superseded"):
+                del known[card]
             cards = {**self._cards, session: known}
             if not known:
                 del cards[session]
@@ -180,6 +182,7 @@ class Control:
                     code="control",
                 ) from error
             self._db = db
+            self._version = -1  # it counts for one connection only: what was read by the last one may be old
         return self._db
 
     def _follow(self) -> None:

@@ -52,8 +52,8 @@ HEADS_KEPT = 4096
 QUEUE_LIMIT = 100_000
 
 
-Event = tuple[str, int, str, str, str, dict[str, Any]]
-"""session, nanoseconds since 1970, kind, path, actor, body; a plain tuple, as there are many."""
+Event = tuple[str, int, str, str, str, str, int]
+"""session, nanoseconds since 1970, kind, path, actor, body as text, tokens; a plain tuple, as there are many."""
 
 
 class Head(NamedTuple):
@@ -78,9 +78,8 @@ def event_hash(prev: str, session: str, n: int, ts: int, kind: str, path: str, a
 @cache
 def insert(rows: int) -> str:
     """The statement that appends this many events."""
-    return (
-        "INSERT INTO events(session,n,ts,kind,path,actor,body,prev,hash) VALUES"
-        + ",".join(["(?,?,?,?,?,?,?,?,?)"] * rows)
+    return "INSERT INTO events(session,n,ts,kind,path,actor,body,prev,hash) VALUES" + ",".join(
+        ["(?,?,?,?,?,?,?,?,?)"] * rows
     )
 
 
@@ -107,7 +106,8 @@ class Ledger:
         content = body or {}
         if tokens:
             content = {**content, "tokens": tokens}
-        self._queue.append((session, time.time_ns(), kind, path, actor, content))
+        # As text at once: what happens to the objects afterwards must not rewrite what happened.
+        self._queue.append((session, time.time_ns(), kind, path, actor, _encoded(content), spent(content)))
         if not self._awake:
             self._wake()
 
@@ -275,7 +275,7 @@ class Ledger:
         self._remember(touched)
 
     def _row(self, db: sqlite3.Connection, event: Event, touched: dict[str, Head]) -> tuple[Any, ...]:
-        session, ts, kind, path, actor, body = event
+        session, ts, kind, path, actor, text, tokens = event
         if not (session.isascii() and path.isascii() and actor.isascii()):
             session, path, actor = _stored(session), _stored(path), _stored(actor)
         head = touched.get(session) or self._heads.get(session)
@@ -283,9 +283,8 @@ class Ledger:
             found = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
             head = Head(*found) if found else Head(0, "", 0)
         n, prev = head.n + 1, head.hash
-        text = _encoded(body)
         digest = event_hash(prev, session, n, ts, kind, path, actor, text)
-        touched[session] = Head(n, digest, head.tokens + spent(body))
+        touched[session] = Head(n, digest, head.tokens + tokens)
         return (session, n, ts, kind, path, actor, text, prev, digest)
 
     def _remember(self, touched: dict[str, Head]) -> None:

@@ -157,7 +157,7 @@ def _objects(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
 
 def _check_chain(db: sqlite3.Connection, session: str, rows: Iterable[tuple[Any, ...]], audit: _Audit) -> None:
     """One session: its rows against themselves, against each other, and against its head."""
-    number, last, tokens = 0, "", 0
+    number, last, tokens, sound = 0, "", 0, True
     anchor = audit.anchors.get(session)
     for _, n, ts, kind, path, actor, body, prev, digest in rows:
         audit.count()
@@ -167,6 +167,7 @@ def _check_chain(db: sqlite3.Connection, session: str, rows: Iterable[tuple[Any,
             audit.report(session, n, "does not follow the row before it: another chain goes on here")
         if event_hash(prev, session, n, ts, kind, path, actor, body) != digest:
             audit.report(session, n, "was changed after it was written: its hash does not fit its content")
+            sound = False
         elif '"tokens":' in body:
             tokens += spent(orjson.loads(body))
         if anchor is not None and n == anchor[0]:
@@ -175,7 +176,7 @@ def _check_chain(db: sqlite3.Connection, session: str, rows: Iterable[tuple[Any,
                 audit.report(session, n, f"has hash {digest[:12]}, known as {anchor[1][:12]}: the chain was rewritten")
         number, last = n, digest
     audit.heads[session] = (number, last)
-    _check_head(db, session, (number, last, tokens), audit)
+    _check_head(db, session, {"n": number, "hash": last} | ({"tokens": tokens} if sound else {}), audit)
 
 
 def _gap(number: Any, n: Any) -> str:
@@ -186,14 +187,14 @@ def _gap(number: Any, n: Any) -> str:
     return f"stands after row {number}: a second chain"
 
 
-def _check_head(db: sqlite3.Connection, session: str, wanted: tuple[Any, ...], audit: _Audit) -> None:
-    found = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchall()
+def _check_head(db: sqlite3.Connection, session: str, wanted: Mapping[str, Any], audit: _Audit) -> None:
+    found = db.execute(f"SELECT {', '.join(wanted)} FROM heads WHERE session=?", (session,)).fetchall()
     if len(found) != 1:
         audit.report(session, 0, "has rows but no head" if not found else f"has {len(found)} heads")
         return
-    for name, is_, should in zip(("n", "hash", "tokens"), found[0], wanted, strict=True):
-        if is_ != should:
-            audit.report(session, 0, f"the head says {name} {is_!r:.20}, the rows say {should!r:.20}")
+    for stated, (name, should) in zip(found[0], wanted.items(), strict=True):
+        if stated != should:
+            audit.report(session, 0, f"the head says {name} {stated!r:.20}, the rows say {should!r:.20}")
 
 
 def _check_anchor(session: str, n: int, digest: str, audit: _Audit) -> None:

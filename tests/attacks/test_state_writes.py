@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_config
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages, push_message
-from langgraph.types import Command, Overwrite, Send
+from langgraph.types import Command, Overwrite, RetryPolicy, Send
 from pydantic import BaseModel
 
 from governance import Contract, Sidecar, Verdict, govern
@@ -201,12 +201,13 @@ def test_a_deep_change_in_place_is_found_in_strict_mode(sidecar: Sidecar, one: A
 
 # ---- reads -------------------------------------------------------------------------------------------------------
 
+THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 READS: dict[str, Any] = {
     "state": lambda state, graph: state["secret"],
     "langgraph": lambda state, graph: get_config()["configurable"]["__pregel_read"]("secret"),
     "langgraph fresh": lambda state, graph: get_config()["configurable"]["__pregel_read"](["secret"], True),
-    "saver through the graph": lambda state, graph: graph.get_state(get_config()).values["secret"],
-    "history": lambda state, graph: next(iter(graph.get_state_history(get_config()))).values["secret"],
+    "saver through the graph": lambda state, graph: graph.get_state(THREAD).values["secret"],
+    "history": lambda state, graph: next(iter(graph.get_state_history(THREAD))).values["secret"],
 }
 
 
@@ -223,7 +224,7 @@ def test_no_way_of_reading_reaches_a_key_outside_the_contract(how: str, sidecar:
     made.append(govern(graph, contracts={"first": Contract(), "n": Contract(reads=["out"])}, sidecar=sidecar))
 
     with pytest.raises((Refusal, KeyError)):
-        graph.invoke({"out": "a"}, thread)
+        graph.invoke({"out": "a"}, thread, durability="sync")
 
     assert [] == seen
 
@@ -266,7 +267,7 @@ ROUTES: dict[str, Any] = {
     "goto list": lambda: Command(goto=["next", "hidden"]),
     "goto send": lambda: Command(goto=Send("hidden", {})),
     "goto with update": lambda: Command(update={"out": "x"}, goto="hidden"),
-    "send": lambda: [Send("hidden", {})],
+    "sends in a list": lambda: [{"out": "x"}, Command(goto=[Send("hidden", {})])],
     "list": lambda: [{"out": "x"}, Command(goto="hidden")],
     "sent branch": lambda: send(("branch:to:hidden", None)),
     "sent task": lambda: send(("__pregel_tasks", Send("hidden", {}))),
@@ -465,3 +466,76 @@ def test_nothing_a_refused_node_wrote_is_streamed(sidecar: Sidecar, one: Any) ->
         asyncio.run(consume())
 
     assert "lie" not in str(streamed).replace("a lie", "")
+
+
+# ---- long lists, which are not copied each time ------------------------------------------------------------------
+
+
+def log_of(given: Any) -> list[str]:
+    return given["log"] if isinstance(given, dict) else given.log
+
+
+@pytest.mark.parametrize("state", [Ledgered, Strictly, Loosely])
+@pytest.mark.parametrize("change", ["replace", "append", "remove"])
+def test_a_long_list_changed_in_place_is_not_what_the_next_node_sees(
+    change: str, state: Any, sidecar: Sidecar, chain_of: Any
+) -> None:
+    seen: list[list[str]] = []
+
+    def sneaky(given: Any) -> Any:
+        log = log_of(given)
+        if change == "replace":
+            log[0] = "hacked"
+        elif change == "append":
+            log.append("hacked")
+        else:
+            log.pop()
+        return {}
+
+    kept = [f"line {n}" for n in range(1000)]
+    graph = chain_of(state, n=sneaky, after=lambda s: seen.append(list(log_of(s))))
+    govern(graph, contracts={"*": Contract(writes=[])}, sidecar=sidecar)
+    try:
+        graph.invoke({"log": list(kept)})
+    except Refusal:
+        pass
+
+    assert seen in ([], [kept])
+
+
+def test_a_long_list_changed_by_a_failing_attempt_is_not_what_the_next_attempt_sees(sidecar: Sidecar, one: Any) -> None:
+    seen: list[str] = []
+
+    def sneaky(given: Any) -> Any:
+        seen.append(given["log"][0])
+        given["log"][0] = "hacked"
+        if len(seen) == 1:
+            raise ConnectionError("weather")
+        return {}
+
+    patient = RetryPolicy(max_attempts=2, initial_interval=0, jitter=False)
+    graph = govern(one(sneaky, Ledgered, {"retry_policy": patient}), contracts={"n": Contract()}, sidecar=sidecar)
+    try:
+        graph.invoke({"log": ["kept"] * 1000})
+    except Refusal:
+        pass
+
+    assert {"kept"} == set(seen)
+
+
+def test_a_long_list_kept_by_a_node_is_no_handle_on_what_later_nodes_see(sidecar: Sidecar, chain_of: Any) -> None:
+    held: list[Any] = []
+    seen: list[str] = []
+
+    def later(given: Any) -> Any:
+        held[0][0] = "hacked"
+        seen.append(given["log"][0])
+
+    graph = chain_of(Ledgered, n=lambda s: held.append(s["log"]), after=later)
+    govern(graph, contracts={"*": Contract()}, sidecar=sidecar)
+    try:
+        graph.invoke({"log": ["kept"] * 1000})
+    except Refusal:
+        pass
+
+    assert ["kept"] == seen

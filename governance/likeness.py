@@ -1,0 +1,22 @@
+"""Makes a wrapper look like what it wraps, without handing that out."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TypeVar
+
+Wrapper = TypeVar("Wrapper", bound=Callable[..., object])
+
+
+def like(original: Callable[..., object]) -> Callable[[Wrapper], Wrapper]:
+    """`functools.wraps` without `__wrapped__`: one attribute would otherwise lead past the governed method."""
+
+    def dress(wrapper: Wrapper) -> Wrapper:
+        functools.update_wrapper(wrapper, original)
+        del wrapper.__wrapped__  # type: ignore[attr-defined]
+        wrapper.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+        return wrapper
+
+    return dress
