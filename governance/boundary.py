@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from langgraph.errors import GraphInterrupt
+
 from governance import chain
 from governance.call import Call, ModelCall, NodeCall, ToolCall
 from governance.errors import ContractViolation
@@ -169,7 +171,11 @@ def run_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Any]) -> Any:
             CURRENT.reset(token)
 
     filters = call.governance.chain(call.boundary, call.contract)
-    return chain.run(chain.Chain(filters, call), inside)
+    try:
+        return chain.run(chain.Chain(filters, call), inside)
+    except GraphInterrupt as question:
+        call.node.question = question
+        raise
 
 
 async def arun_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -183,7 +189,11 @@ async def arun_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Awaita
             CURRENT.reset(token)
 
     filters = call.governance.chain(call.boundary, call.contract)
-    return await chain.arun(chain.Chain(filters, call), inside)
+    try:
+        return await chain.arun(chain.Chain(filters, call), inside)
+    except GraphInterrupt as question:
+        call.node.question = question
+        raise
 
 
 def stream_inner(

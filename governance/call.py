@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from langgraph.errors import GraphInterrupt
+
     from governance.bound import Bound, Declared
     from governance.contracts import Contract
     from governance.errors import Refusal
@@ -76,6 +78,8 @@ class NodeCall(Call):
     refusal: Refusal | None = field(init=False, default=None)
     ordinals: dict[str, int] | None = field(init=False, default=None)
     tokens: int = field(init=False, default=0)
+    question: GraphInterrupt | None = field(init=False, default=None)
+    """What a person was asked in this execution and has not answered."""
     effects_done: int = field(init=False, default=0)
     granted: Any = field(init=False, default=None)
     """The writes that were looked at and allowed, each as the very object it was."""

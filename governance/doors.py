@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langgraph.types import Command
 
 from governance.boundary import current_call
+from governance.call import Call
 from governance.errors import AuthorityRefused, DoorClosed
 from governance.operators import current_operator
 
@@ -25,10 +26,9 @@ INTERRUPT_ID = re.compile(r"[0-9a-f]{32}")
 def check_update(governance: Governance, session: str, what: str, facts: Mapping[str, Any]) -> None:
     """Refuse a change of state from outside unless an operator makes it, and record it either way."""
     call = current_call()
-    if call is not None and governance.enforcing:
-        raise call.node.refuse(
-            DoorClosed(f"{call.node.place} tried to change state by {what}; return an update instead", code="door")
-        )
+    if call is not None and (governance.enforcing or call.governance.enforcing):
+        closed = DoorClosed(f"{call.node.place} tried to change state by {what}; return an update instead", code="door")
+        raise call.node.refuse(closed) if call.governance.enforcing else closed
     operator = current_operator()
     body = {"what": what, **facts, "reason": operator.reason if operator else ""}
     actor = operator.name if operator else ""
@@ -55,6 +55,17 @@ def checked_input(governance: Governance, session: str, given: Any, *, rewinds: 
     if given.resume is None or not governance.enforcing:
         return given
     return _bound(governance, session, given)
+
+
+def check_nested_resume(governance: Governance, given: Command[Any], parent: Call) -> None:
+    """Code of a node answers no question that was put to a person."""
+    resume = given.resume
+    if not isinstance(resume, Mapping) or not (governance.enforcing or parent.governance.enforcing):
+        return
+    cards = [c for c in (resume.get("card"), *resume) if isinstance(c, str) and INTERRUPT_ID.fullmatch(c)]
+    if any(governance.approvals.exists(card) or parent.governance.approvals.exists(card) for card in cards):
+        refused = AuthorityRefused(f"{parent.node.place} tried to answer a question to a person", code="self-approval")
+        raise parent.node.refuse(refused) if parent.governance.enforcing else refused
 
 
 def _bound(governance: Governance, session: str, given: Command[Any]) -> Command[Any]:

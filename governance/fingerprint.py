@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 import types
 from collections.abc import Mapping
 from typing import Any
 
 DEEPEST = 12
 PLAIN = (str, int, float, bool, bytes, type(None))
+SHOWN = frozenset({"re", "types", "typing", "pydantic.type_adapter"})
+"""Modules whose objects say in their `repr` all that they decide by."""
 
 
 def fingerprint(value: Any, depth: int = 0) -> Any:
@@ -43,7 +44,7 @@ def fingerprint(value: Any, depth: int = 0) -> Any:
         return sorted((inner(one) for one in value), key=repr)
     if isinstance(value, (type, types.BuiltinFunctionType)):
         return _name(value)
-    if isinstance(value, (re.Pattern, types.GenericAlias)):
+    if type(value).__module__ in SHOWN:
         return repr(value)
     return _object(value, inner)
 

@@ -27,13 +27,7 @@ def operator(name: str, *, reason: str) -> Iterator[Operator]:
 
     Code of a node cannot become an operator: inside a governed call this raises `AuthorityRefused`.
     """
-    from governance.boundary import current_call
-
-    call = current_call()
-    if call is not None:
-        raise call.node.refuse(
-            AuthorityRefused(f"{call.node.place} tried to act as operator {name!r}", code="operator")
-        )
+    refuse_inside(f"act as operator {name!r}")
     if not name.strip() or not reason.strip():
         raise ConfigurationError("operator(name, reason=...) needs both a name and a reason")
     token = _OPERATOR.set(Operator(name, reason))
@@ -41,6 +35,15 @@ def operator(name: str, *, reason: str) -> Iterator[Operator]:
         yield Operator(name, reason)
     finally:
         _OPERATOR.reset(token)
+
+
+def refuse_inside(what: str) -> None:
+    """Raise where code of a node tries what only people outside may do."""
+    from governance.boundary import current_call
+
+    call = current_call()
+    if call is not None:
+        raise call.node.refuse(AuthorityRefused(f"{call.node.place} tried to {what}", code="operator"))
 
 
 def current_operator() -> Operator | None:

@@ -2,8 +2,8 @@
 
 Mappings lose the keys the contract does not name; pydantic models and dataclasses become a view of
 the same type that refuses to be asked for them. Containers are copied one level deep. A long list is
-copied once and lent: comparing it by identity afterwards costs a quarter of a copy and finds who changed
-it. Deep mutation is found in strict mode, by digest: a digest of thousands of messages costs more than
+copied once and lent: comparing it by identity before it is lent again costs a quarter of a copy, and a
+copy that somebody changed is given to nobody else. Deep mutation is found in strict mode, by digest: a digest of thousands of messages costs more than
 a node.
 """
 
@@ -49,12 +49,7 @@ def view(state: Any, call: NodeCall) -> Any:
 
 
 def changed(call: NodeCall) -> str | None:
-    """How the node changed what it was given, or None."""
-    given = call.input
-    if isinstance(given, dict):
-        for key, value in given.items():
-            if type(value) is list and len(value) >= LONG and not _intact(call.raw, key, value):
-                return f"changed {key!r} of its input in place; return an update instead"
+    """Strict mode: whether the node changed what it was given, at any depth."""
     if call.seal and canonical.digest(call.raw) != call.seal:
         return "changed its input state in place; return an update instead"
     return None
@@ -71,8 +66,9 @@ def protected(value: Any) -> Any:
 
 
 def _lend(value: list[Any]) -> list[Any]:
+    """The copy of a long list that nodes are given; a new one where somebody has changed the last."""
     known = _lent.get(id(value))
-    if known is not None and known[0] is value and len(known[1]) == len(value):
+    if known is not None and known[0] is value and known[1] == value:
         return known[1]
     lent = value.copy()
     with _lock:
@@ -80,17 +76,6 @@ def _lend(value: list[Any]) -> list[Any]:
             _lent.pop(next(iter(_lent)), None)
         _lent[id(value)] = (value, lent)
     return lent
-
-
-def _intact(raw: Any, key: str, lent: list[Any]) -> bool:
-    original = raw.get(key) if isinstance(raw, dict) else None
-    if type(original) is not list or _lent.get(id(original), (None, None))[1] is not lent:
-        return True  # a list of the node's own
-    if len(original) == len(lent) and original == lent:
-        return True
-    with _lock:
-        _lent.pop(id(original), None)
-    return False
 
 
 def _object_view(state: Any, reads: frozenset[str] | None, call: NodeCall) -> Any:

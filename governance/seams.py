@@ -28,6 +28,7 @@ from langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_CALL,
     CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINT_NS,
     CONFIG_KEY_READ,
     CONFIG_KEY_RESUME_MAP,
@@ -41,7 +42,7 @@ from langgraph._internal._constants import (
 )
 from langgraph._internal._runnable import RunnableSeq
 from langgraph.constants import START
-from langgraph.errors import ParentCommand
+from langgraph.errors import GraphBubbleUp, ParentCommand
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import PregelNode
 from langgraph.pregel._retry import _should_retry_on
@@ -106,7 +107,8 @@ class Step:
         if parent is None:
             return None if self.root is None else (self.name, self._bound(self.name, self.root, None))
         place = f"{parent.node.place}/{self.name}"
-        if self.root is not None and parent.governance.contract(place) is None:
+        narrower = self.root is not None and (self.root.enforcing or not parent.governance.enforcing)
+        if self.root is not None and narrower and parent.governance.contract(place) is None:
             return self.name, self._bound(self.name, self.root, parent)  # a governed graph brings its own
         return place, self._bound(place, parent.governance, parent)
 
@@ -146,10 +148,12 @@ class Step:
 
 def _guarded_conf(conf: dict[str, Any], call: NodeCall) -> dict[str, Any]:
     guard, guarded = _Guard(call, conf), conf.copy()
+    if CONFIG_KEY_RESUME_MAP in conf and isinstance(conf[CONFIG_KEY_RESUME_MAP], dict):
+        guarded[CONFIG_KEY_RESUME_MAP] = dict(conf[CONFIG_KEY_RESUME_MAP])
     guarded[CONFIG_KEY_CALL] = guard.schedule
     if call.bound.enforced and CONFIG_KEY_SEND in conf:
         guarded[CONFIG_KEY_SEND] = guard.send
-        guarded[CONFIG_KEY_READ] = guard.read
+        guarded[CONFIG_KEY_READ] = guard
     if CONFIG_KEY_CALL not in conf:
         del guarded[CONFIG_KEY_CALL]
     return guarded
@@ -304,6 +308,10 @@ class _entered:
         call.state = "over"
         if isinstance(error, ParentCommand):
             _check_parent_command(call, error)
+        if call.refusal is None and call.question is not None and (error is None or isinstance(error, Exception)):
+            if error is not call.question and not isinstance(error, GraphBubbleUp):
+                _drop_writes(call)
+                raise call.question from error  # the node's code may have swallowed it, and nobody has answered
         if call.refusal is None or error is call.refusal:
             return
         if error is not None and not isinstance(error, Exception):
@@ -449,7 +457,12 @@ class _Guard:
                 raise call.refuse(ContractViolation(f"{call.place} {problem}", key=key))
         self.conf[CONFIG_KEY_SEND](writes)
 
-    def read(self, select: str | Sequence[str], fresh: bool = False) -> Any:
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """As on LangGraph's own reader, a partial: a `ToolNode` takes the names of the channels from it."""
+        return None, dict.fromkeys(self.conf[CONFIG_KEY_READ].args[1])
+
+    def __call__(self, select: str | Sequence[str], fresh: bool = False) -> Any:
         """The node's code reads what its contract names, as copies; its routers read all of the state."""
         call, read = self.call, self.conf[CONFIG_KEY_READ]
         if call.state != "running":
@@ -812,7 +825,10 @@ def coverage(graph: Any) -> Coverage:
 
 def resume_answer(call: NodeCall, card: str) -> Any:
     """What a resume brought for this card, or None."""
-    answers = call.config.get(CONF, {}).get(CONFIG_KEY_RESUME_MAP)
+    outermost = call
+    while outermost.parent is not None:  # a node could slip answers into what it hands down
+        outermost = outermost.parent.node
+    answers = outermost.config.get(CONF, {}).get(CONFIG_KEY_RESUME_MAP)
     return answers.get(card) if isinstance(answers, Mapping) else None
 
 
@@ -834,40 +850,68 @@ def _enter(graph: Pregel, given: Any, config: RunnableConfig | None, *, rewinds:
         raise DoorClosed(f"node {late[0]!r} was attached after govern(); govern the graph again", code="late-node")
     if late:
         _attach(graph, governance, seen=set())
+    if governance.enforcing:
+        _refuse_caches(graph, governance, "")
     conf = _conf(graph, config)
     session = str(conf.get(CONFIG_KEY_THREAD_ID) or "")
     return doors.checked_input(governance, session, given, rewinds=rewinds)
 
 
-def _enter_nested(graph: Pregel, given: Any, parent: Call) -> None:
-    governance = parent.governance
+def _enter_nested(graph: Pregel, given: Any, config: RunnableConfig | None, parent: Call) -> None:
+    """Seam 5, nested runs: judged by the graph's own governance where it enforces one, else by the parent's."""
+    own = governance_of(graph)
+    governance = own if own is not None and own.enforcing else parent.governance
     RUN.set(parent.node.next_ordinal("@run"))
-    if isinstance(given, Command) and (given.update is not None or given.goto):
-        doors.check_update(governance, parent.session.id, "Command(update=, goto=) as input", {})
-    _attach(graph, governance, seen=set(), nested=True)
-    if governance.enforcing and parent.contract.enforced:
-        for name, node in graph.nodes.items():
-            contract = governance.contract(f"{parent.node.place}/{name}") if name != START else None
-            if contract and contract.enforced and (node.cache_policy or graph.cache_policy):
-                if "cache" not in contract.waives:
-                    raise parent.node.refuse(
-                        DoorClosed(f"{parent.node.place}/{name} is cached: a hit would pass its contract by")
-                    )
+    if isinstance(given, Command):
+        if given.update is not None or given.goto:
+            doors.check_update(governance, parent.session.id, "Command(update=, goto=) as input", {})
+        doors.check_nested_resume(governance, given, parent)
+    if own is not None and ((config or {}).get(CONF) or {}).get(CONFIG_KEY_CHECKPOINT_ID):
+        doors.check_update(governance, parent.session.id, "a rewind to an earlier checkpoint", {})
+    _attach(graph, parent.governance, seen=set(), nested=True)
+    if parent.node.bound.enforced:
+        _refuse_caches(graph, parent.governance, f"{parent.node.place}/")
+
+
+def _refuse_caches(graph: Pregel, governance: Governance, above: str) -> None:
+    """A cache hit would run nothing of the chain; looked at again at each run, as a policy may come later."""
+    for name, node in graph.nodes.items():
+        if name == START or not (node.cache_policy or graph.cache_policy):
+            continue
+        contract = governance.contract(above + name)
+        if contract is not None and contract.enforced and "cache" not in contract.waives:
+            closed = DoorClosed(
+                f"{above}{name} is cached: a hit would pass its contract by; remove it or waive 'cache'"
+            )
+            call = current_call()
+            raise call.node.refuse(closed) if call is not None else closed
 
 
 def _conf(graph: Pregel, config: RunnableConfig | None) -> dict[str, Any]:
-    return {**((graph.config or {}).get(CONF) or {}), **((config or {}).get(CONF) or {})}
+    """What the run is configured with, from its surroundings down, as LangGraph will merge it."""
+    given = {**((graph.config or {}).get(CONF) or {}), **((config or {}).get(CONF) or {})}
+    around = (var_child_runnable_config.get() or {}).get(CONF) or {}
+    if any(given.get(key) for key in (CONFIG_KEY_THREAD_ID, CONFIG_KEY_CHECKPOINT_ID, CONFIG_KEY_CHECKPOINT_NS)):
+        return given
+    return {**around, **given}
 
 
 def _is_head(conf: Mapping[str, Any], snapshot: Any) -> bool:
     head = snapshot.config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINT_ID)
-    return bool(head == conf.get(CONFIG_KEY_CHECKPOINT_ID))
+    return all(named == head for named in _named_checkpoints(conf))
+
+
+def _named_checkpoints(conf: Mapping[str, Any]) -> list[Any]:
+    """Every checkpoint a run may begin at by its config: LangGraph prefers the map to the id."""
+    mapped = conf.get(CONFIG_KEY_CHECKPOINT_MAP)
+    spaces = ("", conf.get(CONFIG_KEY_CHECKPOINT_NS)) if isinstance(mapped, Mapping) else ()
+    return [one for one in (conf.get(CONFIG_KEY_CHECKPOINT_ID), *(mapped.get(ns) for ns in spaces)) if one]
 
 
 def _addresses_checkpoint(graph: Pregel, config: RunnableConfig | None) -> bool:
     """Whether a run names a checkpoint, and somebody has to find out if that is a rewind."""
     conf = _conf(graph, config)
-    if not conf.get(CONFIG_KEY_CHECKPOINT_ID) or current_call() is not None:
+    if not _named_checkpoints(conf) or current_call() is not None:
         return False
     governance = governance_of(graph)
     return governance is not None and governance.enforcing and governance.doors == "closed"
@@ -875,7 +919,8 @@ def _addresses_checkpoint(graph: Pregel, config: RunnableConfig | None) -> bool:
 
 def _at_head(config: RunnableConfig | None) -> RunnableConfig:
     """The same thread without a checkpoint named, which is its newest."""
-    kept = {k: v for k, v in ((config or {}).get(CONF) or {}).items() if k != CONFIG_KEY_CHECKPOINT_ID}
+    named = (CONFIG_KEY_CHECKPOINT_ID, CONFIG_KEY_CHECKPOINT_MAP)
+    kept = {k: v for k, v in ((config or {}).get(CONF) or {}).items() if k not in named}
     return {**(config or {}), CONF: kept}  # type: ignore[typeddict-item]
 
 
@@ -897,7 +942,7 @@ def _patch_doors() -> None:
     def governed_stream(self: Pregel, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         parent = current_call()
         if parent is not None:
-            _enter_nested(self, input, parent)
+            _enter_nested(self, input, config, parent)
             if parent.governance.enforcing:
                 return nested_stream(self, parent, input, config, kwargs)
             return stream(self, input, config, **kwargs)
@@ -915,7 +960,7 @@ def _patch_doors() -> None:
     def governed_astream(self: Pregel, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         parent = current_call()
         if parent is not None:
-            _enter_nested(self, input, parent)
+            _enter_nested(self, input, config, parent)
             if parent.governance.enforcing:
                 return nested_astream(self, parent, input, config, kwargs)
             return astream(self, input, config, **kwargs)
@@ -962,8 +1007,9 @@ def _patch_readers() -> None:
 
 
 def _enter_update(graph: Pregel, config: RunnableConfig, supersteps: Any) -> None:
-    parent = current_call()
-    governance = parent.governance if parent is not None else governance_of(graph)
+    parent, governance = current_call(), governance_of(graph)
+    if parent is not None and (governance is None or not governance.enforcing):
+        governance = parent.governance
     if governance is None:
         return
     updates = [update for step in supersteps for update in step]

@@ -165,7 +165,11 @@ class Governance:
 
     def effect(self, call: ToolCall) -> SideEffect | None:
         """What the tool declares, or what the contract says about it; None when nobody says anything."""
-        return call.contract.effects.get(call.name) or effect_of(call.tool)
+        declared = call.contract.effects.get(call.name) or effect_of(call.tool)
+        rule = call.contract.tool(call.name)
+        if declared is None and rule is not None and rule.approval is not None:
+            return SideEffect("external")  # what a person must approve is taken to change something
+        return declared
 
     def recheck(self, call: ToolCall) -> None:
         """Apply the contract again, to arguments a person has edited."""

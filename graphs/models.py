@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 DEFAULT_MODEL = "gpt-4.1-mini"
 ENDPOINT = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
@@ -24,12 +25,16 @@ def missing() -> str | None:
     )
 
 
-def chat_model(*, max_tokens: int = 400, timeout: float = 120.0) -> ChatOpenAI:
+def chat_model(*, max_tokens: int = 400) -> ChatOpenAI:
     """Build the model that `SIDECAR_MODEL` names; raises `ModelNotConfigured` where no endpoint is set."""
     problem = missing()
     if problem is not None:
         raise ModelNotConfigured(problem)
     # A server of your own often wants no key, but the client insists on one.
     key = os.environ.get("OPENAI_API_KEY") or "none"
-    name = os.environ.get("SIDECAR_MODEL") or DEFAULT_MODEL
-    return ChatOpenAI(model=name, api_key=key, temperature=0, max_tokens=max_tokens, timeout=timeout)
+    return ChatOpenAI(
+        model=os.environ.get("SIDECAR_MODEL") or DEFAULT_MODEL,
+        api_key=SecretStr(key),
+        temperature=0,
+        max_completion_tokens=max_tokens,
+    )

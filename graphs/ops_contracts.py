@@ -21,6 +21,8 @@ LOOK = (
     "rank_services",
 )
 ATTEMPTS = 4
+A_MODEL_ANSWERS = 180.0
+"""Seconds within which a small model on a slow machine answers."""
 
 
 def cited(diagnosis: Mapping[str, Any]) -> list[str]:
@@ -33,10 +35,13 @@ def a_cause(call: NodeCall, update: Any) -> str | None:
     suspects = {suspect.service: suspect for suspect in rank_suspects(parse_incident(call.read("incident")))}
     if blamed not in suspects:
         return f"{blamed} is none of the services: {', '.join(sorted(suspects))}"
-    behind = suspects[blamed].explained_by
-    if behind is not None:
-        return f"{blamed} only shows the errors of {behind}, which it depends on; look at {behind}"
-    return None
+    behind = suspects[blamed]
+    while behind.explained_by is not None:
+        behind = suspects[behind.explained_by]
+    if behind.service == blamed:
+        return None
+    seen = [found.id for found in behind.evidence if found.id in call.read("evidence")]
+    return f"{blamed} only suffers from {behind.service}, see {', '.join(seen)}"
 
 
 def or_a_person(gate: Gate) -> Gate:
@@ -83,16 +88,16 @@ CONTRACTS = {
         reads=["incident"],
         writes=["triage"],
         tokens=4000,
-        timeout=120,
+        timeout=A_MODEL_ANSWERS,
         gates=[schema("triage", Triage)],
         attempts=2,
     ),
-    "investigate": Contract(reads=["incident"], writes=["evidence"], tools=LOOK, tokens=20_000, timeout=300),
+    "investigate": Contract(reads=["incident"], writes=["evidence"], tools=LOOK, tokens=20_000, timeout=5 * A_MODEL_ANSWERS),
     "diagnose": Contract(
         reads=["incident", "evidence", "feedback"],
         writes=["diagnosis"],
         tokens=8000,
-        timeout=120,
+        timeout=A_MODEL_ANSWERS,
         gates=[
             or_a_person(schema("diagnosis", Diagnosis)),
             or_a_person(custom(a_cause)),
@@ -102,7 +107,7 @@ CONTRACTS = {
         feedback="feedback",
     ),
     "plan": Contract(
-        reads=["incident", "evidence", "diagnosis", "refused"], writes=["plan"], tokens=4000, timeout=120
+        reads=["incident", "evidence", "diagnosis", "refused"], writes=["plan"], tokens=4000, timeout=A_MODEL_ANSWERS
     ),
     "act": Contract(
         reads=["incident", "plan"],

@@ -105,9 +105,9 @@ def investigate(state: Ops) -> Ops:
             answers.append(str(answer.content))
         if not choice.tool_calls:
             break
-    index = evidence_index(incident)
-    seen = {name: found.text for name, found in index.items() if any(f"[{name}]" in text for text in answers)}
-    return {"evidence": seen}
+    found = sorted(evidence_index(incident).values(), key=lambda evidence: -evidence.strength)
+    telling = [one for one in found if one.strength > 0 and any(f"[{one.id}]" in text for text in answers)]
+    return {"evidence": {one.id: one.text for one in telling}}
 
 
 def diagnose(state: Ops) -> Ops:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import sys
 import threading
 import uuid
 from dataclasses import dataclass
@@ -143,9 +142,13 @@ def _carried_out(
         {"graph": asked.graph, "resumed": goes_on, "resume": asked.again},
     )
     sidecar.ledger.flush()
+
+    def leave(*_: object) -> None:
+        os._exit(_interrupted(asked, sidecar, as_json))
+
     try:
         with view:
-            end = asyncio.run(drive(graph, start, asked.thread, saver=saver, resumes=goes_on, view=view))
+            end = asyncio.run(drive(graph, start, asked.thread, saver=saver, resumes=goes_on, view=view, leave=leave))
     except KeyboardInterrupt:
         return _interrupted(asked, sidecar, as_json)
     except Exception as error:
@@ -190,15 +193,19 @@ def _interrupted(asked: Run, sidecar: Sidecar, as_json: bool) -> Code:
     try:
         sidecar.ledger.flush()
     except LedgerError as error:
-        print(f"error: {error.reason}", file=sys.stderr)
+        _say(f"error: {error.reason}")
     if as_json:
         print_json({"status": "interrupted", "thread": asked.thread, "resume": asked.again})
-    print(f"interrupted; what is finished is kept, go on with: {asked.again}", file=sys.stderr, flush=True)
+    _say(f"interrupted; what is finished is kept, go on with: {asked.again}")
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         # The thread of a node would keep the process alive; what it still does counts nothing any more.
-        sys.stdout.flush()
         os._exit(Code.INTERRUPTED)
     return Code.INTERRUPTED
+
+
+def _say(line: str) -> None:
+    """On stderr past its buffer: a second Ctrl-C may have come in the middle of a print."""
+    os.write(2, f"{line}\n".encode())
 
 
 def _broken(asked: Run, sidecar: Sidecar, error: Exception, as_json: bool, view: View) -> Code:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -18,6 +20,8 @@ from governance.cli.progress import View
 
 FOLLOWED: dict[str, Any] = {"stream_mode": ["tasks"], "subgraphs": True, "durability": "sync"}
 """Tasks as they begin and end, in nested graphs too; each step's checkpoint is on disk before the next."""
+
+Leave = Callable[[int, FrameType | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,10 @@ def durable(graph: Any, wanted: Path | None, default: Path) -> Path | None:
     return wanted or default
 
 
-async def drive(graph: Any, start: Any, thread: str, *, saver: Path | None, resumes: bool, view: View) -> End:
-    """Run until the graph ends or asks; raises what the graph raises."""
+async def drive(
+    graph: Any, start: Any, thread: str, *, saver: Path | None, resumes: bool, view: View, leave: Leave
+) -> End:
+    """Run until the graph ends or asks; raises what the graph raises. `leave` is for a second Ctrl-C."""
     config = {"configurable": {"thread_id": thread}}
     unknown = Failure(
         f"thread {thread!r} has no checkpoint in {saver or 'the checkpointer of the graph'}; "
@@ -50,13 +56,13 @@ async def drive(graph: Any, start: Any, thread: str, *, saver: Path | None, resu
         blocking = await _is_blocking(bound, config)
         if resumes and (await _state(bound, config, blocking)).created_at is None:
             raise unknown
-        await _followed(bound, start, config, blocking=blocking, view=view)
+        await _followed(bound, start, config, blocking=blocking, view=view, leave=leave)
         after = await _state(bound, config, blocking)
     questions = tuple({"id": i.id, "value": i.value} for i in after.interrupts)
     return End(after.values, questions, bool(after.next))
 
 
-async def _followed(graph: Any, start: Any, config: Any, *, blocking: bool, view: View) -> None:
+async def _followed(graph: Any, start: Any, config: Any, *, blocking: bool, view: View, leave: Leave) -> None:
     ended = threading.Event()
     try:
         if blocking:
@@ -66,6 +72,7 @@ async def _followed(graph: Any, start: Any, config: Any, *, blocking: bool, view
             view.see(place, piece)
     except asyncio.CancelledError:
         ended.set()
+        signal.signal(signal.SIGINT, leave)  # asyncio would wait for the node's thread before it ends
         view.say("interrupted; waiting for the step that runs (Ctrl-C again leaves at once)")
         raise
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 
-from langgraph.errors import GraphInterrupt
+from langgraph.errors import GraphInterrupt, InvalidUpdateError
 from langgraph.types import Interrupt
 
 from governance import canonical
@@ -66,12 +66,20 @@ def decided(call: NodeCall, card: Card) -> Asking[Any]:
     card = yield from settled(call, card)
     check_stops(call)
     update = card.edited if card.state == "edited" else book.payload(card)
-    problem = grant(update, call)  # a person's edit is held to the same contract
-    if problem is not None:
-        raise ContractViolation(f"the approved update of {call.place} does not fit: it {problem}")
+    check_edit(call, update)
     yield Run(lambda: book.commit(card))
     note(call, "approval.committed", card)
     return update
+
+
+def check_edit(call: NodeCall, update: Any) -> None:
+    """Hold what a person made of an update to the same contract."""
+    try:
+        problem = grant(update, call)
+    except InvalidUpdateError as error:
+        problem = f"is no update ({error})"
+    if problem is not None:
+        raise ContractViolation(f"the approved update of {call.place} does not fit: it {problem}")
 
 
 def proposer(call: Call) -> str:
@@ -155,8 +163,10 @@ def take(call: Call, card: Card, answer: Any) -> tuple[Card, str]:
         if decision not in ("approve", "deny", "edit"):
             raise ApprovalDenied(f"decision must be 'approve', 'deny' or 'edit', not {decision!r:.50}")
         by = principal(call, answer)
+        if decision == "edit" and isinstance(call, NodeCall):
+            check_edit(call, answer.get("edited"))
         return (
-            call.governance.approvals.decide(
+            call.governance.approvals.settle(
                 card.id, decision, by=by, reason=str(answer.get("reason") or ""), edited=answer.get("edited")
             ),
             "",

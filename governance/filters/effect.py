@@ -20,6 +20,8 @@ class EffectFilter:
 
     def __call__(self, call: ToolCall) -> Flow:
         effect = call.governance.effect(call)
+        if effect is None and any(rule.approval for rule in call.contract.tools.values()):
+            return (yield from self._remembered(call))
         if effect is None or not effect.changes:
             return (yield Proceed(call))
         effects, ledger = call.governance.effects, call.governance.ledger
@@ -51,6 +53,26 @@ class EffectFilter:
             return (yield from self._reconcile(call, effect, key))
         yield Run(ledger.flush, ledger.aflush)
         return (yield from self._perform(call, effect, key))
+
+    def _remembered(self, call: ToolCall) -> Flow:
+        """A tool that declares nothing, in a node that may wait for a person and then runs again from its start.
+
+        The same call at the same place is answered from what it returned before the question.
+        """
+        effects, digest = call.governance.effects, canonical.digest([call.name, call.args])
+        key = f"{call.session.id}/{call.path}~{digest[:16]}"
+        known = yield Run(
+            lambda: effects.begin(
+                key, session=call.session.id, tool=call.name, digest=digest, args=canonical.text(call.args),
+                execution=call.execution, business=None,
+            )
+        )  # fmt: skip
+        if isinstance(known, Finished):
+            self._note(call, "effect.reused")
+            return self._answered(known.outcome, call)
+        result = yield Proceed(call)
+        yield Run(lambda: effects.finish(key, result))
+        return result
 
     def _perform(self, call: ToolCall, effect: SideEffect, key: str) -> Flow:
         effects = call.governance.effects

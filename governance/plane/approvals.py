@@ -18,6 +18,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from governance import canonical
 from governance.contracts import Approval
 from governance.errors import ApprovalDenied, AuthorityRefused, ConfigurationError
+from governance.operators import refuse_inside
 from governance.plane.control import Control
 
 State = Literal["pending", "approved", "edited", "denied", "expired", "superseded", "committed"]
@@ -155,6 +156,10 @@ class Approvals:
             )
         return _card(rows[0])
 
+    def exists(self, card_id: str) -> bool:
+        """Whether this is the id of a question that may still matter, as far as this process knows."""
+        return self.control.knows_card(card_id)
+
     def cards(self, *, session: str | None = None, states: Iterable[str] = ("pending",)) -> list[Card]:
         """Cards in these states, the oldest first."""
         wanted = list(states)
@@ -175,7 +180,23 @@ class Approvals:
         reason: str = "",
         edited: Any = None,
     ) -> Card:
-        """Record a decision once; raises where it is late, repeated, or by somebody who may not."""
+        """Record a decision once; raises where it is late, repeated, or by somebody who may not.
+
+        Code of a node decides nothing: inside a governed call this raises `AuthorityRefused`.
+        """
+        refuse_inside("decide about an approval")
+        return self.settle(card_id, decision, by=by, reason=reason, edited=edited)
+
+    def settle(
+        self,
+        card_id: str,
+        decision: Literal["approve", "deny", "edit"],
+        *,
+        by: Principal,
+        reason: str = "",
+        edited: Any = None,
+    ) -> Card:
+        """`decide` for an answer that came in with a resume, which the approval filter takes inside the call."""
         card = self.get(card_id)
         if not card.open:
             raise ApprovalDenied(f"approval {card.id[:8]} is {card.state} already", code="decided")

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from governance.errors import LedgerError
+from governance.operators import refuse_inside
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS stops(
@@ -111,6 +112,7 @@ class Control:
 
     def stop(self, scope: Scope, name: str = "*", *, reason: str, by: str) -> Stop:
         """Forbid a session, an agent, a tool or everything from now on."""
+        refuse_inside("stop something")
         order = Stop(scope, name, reason, by, time.time())
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO stops VALUES(?,?,?,?,?)", order)
@@ -120,6 +122,7 @@ class Control:
 
     def resume(self, scope: Scope, name: str = "*") -> bool:
         """Lift a stop; False when there was none."""
+        refuse_inside("lift a stop")
         with self.transaction() as db:
             lifted = db.execute("DELETE FROM stops WHERE scope=? AND name=?", (scope, name)).rowcount > 0
         with self._lock:
@@ -133,6 +136,9 @@ class Control:
     def has_cards(self, session: str) -> bool:
         """Whether a question of this session may still matter; without one, nobody has to look."""
         return session in self._cards
+
+    def knows_card(self, card: str) -> bool:
+        return any(card in known for known in self._cards.values())
 
     def note_card(self, session: str, card: str, state: str) -> None:
         """Put a change of this process into the snapshot at once."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from governance import sidecar
+from governance.plane.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("*.md") if p.name != "testing.md")]
@@ -40,10 +41,13 @@ def blocks(page: Path) -> Iterator[tuple[int, str, str | None]]:
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """An empty module to run a page in, with its working directory and its ledger in a folder of its own."""
+    """An empty module to run a page in, with a folder and a ledger of its own, in which session 42 has begun."""
     module = types.ModuleType("page")
+    ledger = Ledger(tmp_path / ".sidecar" / "ledger.db")
+    ledger.record("42", "run.begun")
+    ledger.close()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SIDECAR_LEDGER", str(tmp_path / ".sidecar" / "ledger.db"))
+    monkeypatch.setenv("SIDECAR_LEDGER", str(ledger.path))
     monkeypatch.setitem(sys.modules, "page", module)
     monkeypatch.setattr(sidecar, "_default", None)
     yield module

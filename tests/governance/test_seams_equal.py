@@ -7,7 +7,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
@@ -22,6 +22,7 @@ from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from governance import Contract, Sidecar, Tool, govern
 from governance.testing.models import ScriptedChatModel
@@ -111,7 +112,7 @@ SHAPES: dict[str, Any] = {
     "runnable": RunnableLambda(plain),
     "nothing": lambda state: None,
     "command": lambda state: Command(update={"out": "command"}, goto=END),
-    "updates": lambda state: [{"log": ["a"]}, {"log": ["b"]}],
+    "updates": lambda state: [{"log": ["a"]}, Command(update={"log": ["b"]})],
 }
 ASYNC_ONLY = {"coroutine", "async generator"}
 

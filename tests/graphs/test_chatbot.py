@@ -16,7 +16,7 @@ from governance import Policy, Principal, Sidecar, govern
 from governance.policy import ApprovalPolicy
 from governance.testing.models import ScriptedChatModel
 from graphs import chatbot
-from tools.shop import Shop, create_shop, refund_key
+from tools.shop import Shop, create_shop
 
 ADA = {"email": "ada@example.com", "postcode": "1017 XK"}
 BRUNO = {"email": "bruno@example.com", "postcode": "69002"}

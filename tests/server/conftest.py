@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -48,7 +50,8 @@ class Served:
 
     @cached_property
     def client(self) -> SyncLangGraphClient:
-        return get_sync_client(url=self.url, api_key=None)
+        # The server hangs up after an internal error, which is what a closed door looks like from here.
+        return get_sync_client(url=self.url, api_key=None, headers={"Connection": "close"})
 
     def run(self, thread: str, graph: str = "till", **given: Any) -> Any:
         """Run to the end and return the values; raises what the server answers."""
@@ -70,6 +73,12 @@ class Served:
         """How often an amount has left the till."""
         till = self.folder / "till.txt"
         return till.read_text(encoding="utf-8").split().count(str(amount)) if till.exists() else 0
+
+    def refused(self, thread: str) -> list[str]:
+        """The doors that were found closed for a thread, as the ledger has them."""
+        query = "SELECT json_extract(body, '$.what') FROM events WHERE session=? AND kind='door.refused'"
+        with closing(sqlite3.connect(self.sidecar.ledger.path)) as ledger:
+            return [what for (what,) in ledger.execute(query, (thread,))]
 
     def log(self) -> str:
         return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")

@@ -94,7 +94,7 @@ def test_a_copied_thread_asks_for_itself(served: Any) -> None:
 
 def test_a_blocking_call_in_a_node_is_found(served: Any) -> None:
     """The detector is on, so that every other run of these tests proves that governance blocks nowhere."""
-    with pytest.raises(Exception):
+    with pytest.raises(Exception, match="BlockingError"):
         served.run(served.thread(), "blocker", input={})
 
     assert "Blocking call to time.sleep" in served.log()

@@ -20,9 +20,7 @@ from governance.gates import schema
 from governance.policy import ApprovalPolicy, BudgetPolicy
 
 TILL = Path("till.txt")
-POLICY = Policy(
-    approvals=ApprovalPolicy(local_operators=("alice",)), budget=BudgetPolicy(session_tokens=10_000)
-)
+POLICY = Policy(approvals=ApprovalPolicy(local_operators=("alice",)), budget=BudgetPolicy(session_tokens=10_000))
 
 
 class Input(TypedDict, total=False):

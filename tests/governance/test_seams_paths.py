@@ -1,0 +1,264 @@
+"""Structural paths: the same place has the same name after a resume, a retry, a crash and a fork."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, RetryPolicy, Send, interrupt
+
+from governance import Contract, Sidecar, govern, operator
+from governance.errors import ContractError, ContractViolation
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class State(TypedDict, total=False):
+    out: str
+    item: int
+    log: Annotated[list[str], lambda a, b: a + b]
+
+
+def built(compiled: dict[str, Any] | None = None, **nodes: Any) -> Any:
+    builder = StateGraph(State)
+    before = START
+    for name, node in nodes.items():
+        builder.add_node(name, node)
+        builder.add_edge(before, name)
+        before = name
+    return builder.compile(**(compiled or {}))
+
+
+def saved() -> dict[str, Any]:
+    return {"checkpointer": InMemorySaver()}
+
+
+def quiet(state: Any) -> Any:
+    return {}
+
+
+def paths(rows: Any, name: str) -> list[str]:
+    return [row.path for row in rows("node.begun") if row.actor == name]
+
+
+def test_a_path_names_node_and_superstep(sidecar: Sidecar, rows: Any) -> None:
+    govern(built(a=quiet, b=quiet), sidecar=sidecar).invoke({"out": ""})
+
+    assert ["a#1", "b#2"] == [row.path for row in rows("node.begun")]
+
+
+def test_branches_of_one_superstep_have_numbers(sidecar: Sidecar, rows: Any) -> None:
+    builder = StateGraph(State)
+    builder.add_node("plan", quiet)
+    builder.add_node("work", quiet)
+    builder.add_edge(START, "plan")
+    builder.add_conditional_edges("plan", lambda s: [Send("work", {"item": n}) for n in range(3)], ["work"])
+    govern(builder.compile(), sidecar=sidecar).invoke({"out": ""})
+
+    assert ["work#2.s0", "work#2.s1", "work#2.s2"] == sorted(paths(rows, "work"))
+
+
+def test_a_nested_graph_lies_below_its_node_and_each_run_of_it_has_a_number(sidecar: Sidecar, rows: Any) -> None:
+    inner = built(leaf=quiet)
+
+    def twice(state: Any) -> Any:
+        inner.invoke({"out": ""})
+        inner.invoke({"out": ""})
+        return {}
+
+    govern(built(sub=inner, code=twice), sidecar=sidecar).invoke({"out": ""})
+
+    found = paths(rows, "leaf")
+    assert 3 == len(set(found))
+    assert ["sub#1/", "code#2/", "code#2/"] == [path[: path.index("/") + 1] for path in found]
+
+
+def test_a_resumed_node_has_the_path_it_had(sidecar: Sidecar, rows: Any, thread: Any) -> None:
+    def asks(state: Any) -> Any:
+        return {"out": interrupt("?")}
+
+    graph = govern(built(saved(), sub=built(asks=asks)), sidecar=sidecar)
+    graph.invoke({"out": ""}, thread)
+    graph.invoke(Command(resume="yes"), thread)
+
+    first, second = paths(rows, "asks")
+    assert first == second
+    executions = [row.body["execution"] for row in rows("node.begun") if row.actor == "asks"]
+    assert 2 == len(set(executions))
+
+
+def test_a_retried_parent_gives_its_nested_nodes_the_paths_they_had(sidecar: Sidecar, rows: Any) -> None:
+    """LangGraph's own task ids change here; effects would then happen twice."""
+    failed: list[int] = []
+    inner = built(leaf=quiet)
+
+    def parent(state: Any) -> Any:
+        inner.invoke({"out": ""})
+        if not failed:
+            failed.append(1)
+            raise ConnectionError
+        return {}
+
+    builder = StateGraph(State)
+    builder.add_node("p", parent, retry_policy=RetryPolicy(initial_interval=0, jitter=False, retry_on=ConnectionError))
+    builder.add_edge(START, "p")
+    govern(builder.compile(), sidecar=sidecar).invoke({"out": ""})
+
+    first, second = paths(rows, "leaf")
+    assert first == second
+
+
+def test_a_fork_gives_the_nodes_it_runs_again_the_paths_they_had(sidecar: Sidecar, rows: Any, thread: Any) -> None:
+    graph = govern(built(saved(), a=quiet, b=quiet), contracts={"*": Contract()}, sidecar=sidecar)
+    graph.invoke({"out": ""}, thread)
+    before_b = next(s for s in graph.get_state_history(thread) if s.next == ("b",))
+    with operator("ann", reason="what if"):
+        graph.invoke(None, before_b.config)
+
+    assert ["b#2", "b#2"] == paths(rows, "b")
+
+
+def test_tasks_of_one_function_are_told_apart(sidecar: Sidecar, rows: Any) -> None:
+    @task
+    def double(x: int) -> int:
+        return x * 2
+
+    @entrypoint()
+    def work(x: int) -> int:
+        return double(x).result() + double(x + 1).result()
+
+    govern(work, sidecar=sidecar).invoke(1)
+    govern(work, sidecar=sidecar).invoke(1)
+
+    found = paths(rows, "double")
+    assert 2 == len(set(found[:2]))
+    assert found[:2] == found[2:]
+
+
+CRASHING = """
+import os, sys, sqlite3
+from typing import TypedDict
+from langchain_core.tools import tool
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import START, StateGraph
+from governance import Contract, SideEffect, Sidecar, declares, govern
+
+class State(TypedDict, total=False):
+    out: str
+
+@declares(SideEffect("write"))
+@tool
+def pay(amount: int) -> str:
+    "Pays."
+    with open("paid", "a") as file:
+        file.write(f"{amount}\\n")
+    return "paid"
+
+def leaf(state):
+    found = pay.invoke({"amount": 5})
+    if os.environ.get("CRASH"):
+        os._exit(9)
+    return {"out": found}
+
+def graph(name, node, **compiled):
+    builder = StateGraph(State)
+    builder.add_node("first", lambda state: {})
+    builder.add_node(name, node)
+    builder.add_edge(START, "first")
+    builder.add_edge("first", name)
+    return builder.compile(**compiled)
+
+saver = SqliteSaver(sqlite3.connect("saver.db", check_same_thread=False))
+made = graph("outer", graph("leaf", leaf), checkpointer=saver)
+contracts = {"*": Contract(), "outer/leaf": Contract(tools=["pay"])}
+govern(made, contracts=contracts, sidecar=Sidecar(ledger="ledger.db"))
+given = {"out": ""} if os.environ.get("CRASH") else None
+print(made.invoke(given, {"configurable": {"thread_id": "t"}}, durability="sync"))
+"""
+
+
+def test_after_a_crash_a_new_process_finds_the_effect_at_its_place(tmp_path: Path) -> None:
+    """Killed between the effect and the end of its node: the second process pays nothing and gets the answer."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = [sys.executable, "-c", CRASHING]
+    crashed = subprocess.run(run, cwd=tmp_path, env={**env, "CRASH": "1"}, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+
+    assert 9 == crashed.returncode, crashed.stderr
+    assert "{'out': 'paid'}\n" == again.stdout, again.stderr
+    assert "5\n" == (tmp_path / "paid").read_text()
+
+
+def writing(state: Any) -> Any:
+    return {"out": "leaf"}
+
+
+def test_two_parents_share_a_nested_graph_under_contracts_of_their_own(tmp_path: Path) -> None:
+    """Contracts bind by root graph and path: governing one parent never changes another."""
+    inner = built(leaf=writing)
+    free, strict = Sidecar(ledger=tmp_path / "a" / "l.db"), Sidecar(ledger=tmp_path / "b" / "l.db")
+    one = govern(built(sub=inner), contracts={"*": Contract()}, sidecar=free)
+    other = govern(built(sub=inner), contracts={"sub": Contract(), "sub/*": Contract(writes=[])}, sidecar=strict)
+
+    for _ in range(2):
+        assert "leaf" == one.invoke({"out": ""})["out"]
+        with pytest.raises(ContractViolation, match="sub/leaf wrote 'out'"):
+            other.invoke({"out": ""})
+    free.close(), strict.close()
+
+
+def test_a_nested_graph_alone_is_as_bare_as_it_was(sidecar: Sidecar, rows: Any) -> None:
+    inner = built(leaf=writing)
+    govern(built(sub=inner), contracts={"sub": Contract(), "sub/*": Contract(writes=[])}, sidecar=sidecar)
+
+    assert "leaf" == inner.invoke({"out": ""})["out"]
+    assert [] == rows()
+
+
+def test_a_nested_graph_governed_by_itself_brings_its_own_contracts(sidecar: Sidecar) -> None:
+    inner = govern(built(leaf=writing), contracts={"leaf": Contract(writes=[])}, sidecar=sidecar)
+
+    def calls(state: Any) -> Any:
+        return inner.invoke({"out": ""})
+
+    outer = govern(built(calls=calls), contracts={"calls": Contract()}, sidecar=sidecar)
+
+    with pytest.raises(ContractViolation, match="leaf wrote 'out'"):
+        outer.invoke({"out": ""})
+
+
+def test_a_graph_made_at_run_time_needs_a_contract_before_it_runs(sidecar: Sidecar) -> None:
+    def calls(state: Any) -> Any:
+        return built(leaf=writing).invoke({"out": ""})
+
+    outer = govern(built(calls=calls), contracts={"calls": Contract()}, sidecar=sidecar)
+
+    with pytest.raises(
+        ContractViolation, match=r"calls/leaf has no contract; add one under 'calls/leaf' or a pattern like 'calls/\*'"
+    ):
+        outer.invoke({"out": ""})
+
+
+def test_a_cache_policy_needs_a_waiver(sidecar: Sidecar) -> None:
+    from langgraph.cache.memory import InMemoryCache
+    from langgraph.types import CachePolicy
+
+    def cached() -> Any:
+        builder = StateGraph(State)
+        builder.add_node("n", writing, cache_policy=CachePolicy())
+        builder.add_edge(START, "n")
+        return builder.compile(cache=InMemoryCache())
+
+    with pytest.raises(ContractError, match="node 'n' has a cache policy: a hit would pass its contract by"):
+        govern(cached(), contracts={"n": Contract()}, sidecar=sidecar)
+    graph = govern(cached(), contracts={"n": Contract(waives=["cache"])}, sidecar=sidecar)
+    graph.invoke({"out": ""})
+
+    assert {"n": {"out": "leaf"}, "__metadata__": {"cached": True}} == list(graph.stream({"out": ""}))[0]
