@@ -47,8 +47,9 @@ def current_call() -> Call | None:
     call = CURRENT.get()
     if call is None and (_tasks or _threads):
         call = _threads.get(threading.get_ident())
-        if call is None and _tasks:
-            call = _tasks.get(_task())
+        task = _task() if call is None and _tasks else None
+        if task is not None:
+            call = _tasks.get(task)
     return call
 
 

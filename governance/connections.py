@@ -31,8 +31,7 @@ PROCESSES = frozenset(
         "pty.spawn",
     }
 )
-BARE_THREAD = "_thread.start_new_thread"
-WATCHED = SOCKETS | PROCESSES | {BARE_THREAD}
+WATCHED = SOCKETS | PROCESSES
 CODE = ("running", "sending", "over")
 """States in which the author's code acts: the node, its routers, and what it left behind."""
 _busy = threading.local()
@@ -66,10 +65,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         return
     _busy.now = True  # recording must not be watched itself
     try:
-        if event == BARE_THREAD:
-            if not isinstance(getattr(args[0], "__self__", None), threading.Thread):
-                _judge(event, "a bare thread", call.contract.processes or "hosts" in call.contract.waives, call)
-        elif event in PROCESSES:
+        if event in PROCESSES:
             target = f"process {args[0]!r}"[:200] if args else f"process ({event})"
             _judge(event, target, call.contract.processes or "hosts" in call.contract.waives, call)
         else:

@@ -113,7 +113,8 @@ class Contract:
     tools that declare none. `hosts`: what it may connect to outside tools and models. `tokens`: prompt
     and completion of all its model calls in one execution. `timeout`: seconds. `attempts`: executions
     at most, the first included, when a gate or the contract asks for a repair. `feedback`: the state
-    key that carries a gate's words where the state has no messages. `waives` switches single checks
+    key that carries a gate's words where the state has no messages. `stream`: tokens of a gated node are held
+    back until its gates have passed, or leave at once with `{"governance": "unverified"}` in their metadata. `waives` switches single checks
     off and is listed in the coverage report.
     """
 
@@ -131,6 +132,7 @@ class Contract:
     role: str | None = None
     attempts: int = 1
     feedback: str | None = None
+    stream: Literal["hold", "mark"] = "hold"
     waives: frozenset[Waivable] = frozenset()
     observed: str | None = None
 
@@ -151,6 +153,7 @@ class Contract:
         role: str | None = None,
         attempts: int = 1,
         feedback: str | None = None,
+        stream: Literal["hold", "mark"] = "hold",
         waives: Iterable[Waivable] = (),
         observed: str | None = None,
     ) -> None:
@@ -170,6 +173,7 @@ class Contract:
             "role": role,
             "attempts": _positive(attempts, "attempts"),
             "feedback": feedback,
+            "stream": stream,
             "waives": frozenset(_several(waives, "waives")),
             "observed": observed,
         }

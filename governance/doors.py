@@ -62,8 +62,10 @@ def check_nested_resume(governance: Governance, given: Command[Any], parent: Cal
     resume = given.resume
     if not isinstance(resume, Mapping) or not (governance.enforcing or parent.governance.enforcing):
         return
-    cards = [c for c in (resume.get("card"), *resume) if isinstance(c, str) and INTERRUPT_ID.fullmatch(c)]
-    if any(governance.approvals.exists(card) or parent.governance.approvals.exists(card) for card in cards):
+    books = (governance.approvals, parent.governance.approvals)
+    answers = [resume, *(one for one in resume.values() if isinstance(one, Mapping))]
+    shaped = any("card" in one and "decision" in one for one in answers)
+    if shaped or any(book.exists(str(card)) for card in resume for book in books):
         refused = AuthorityRefused(f"{parent.node.place} tried to answer a question to a person", code="self-approval")
         raise parent.node.refuse(refused) if parent.governance.enforcing else refused
 

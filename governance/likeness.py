@@ -16,7 +16,10 @@ def like(original: Callable[..., object]) -> Callable[[Wrapper], Wrapper]:
     def dress(wrapper: Wrapper) -> Wrapper:
         functools.update_wrapper(wrapper, original)
         del wrapper.__wrapped__  # type: ignore[attr-defined]
-        wrapper.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+        try:
+            wrapper.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+        except ValueError:
+            pass  # a builtin that tells nothing of its parameters
         return wrapper
 
     return dress

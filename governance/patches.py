@@ -16,7 +16,9 @@ from typing import Any
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from pydantic import ValidationError
 
 from governance.boundary import (
@@ -226,6 +228,7 @@ def _chat(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         def perform(inner: ModelCall) -> Any:
+            _held(run_manager, inner)
             token = _inside.set(None if _is_base(original) else self)
             try:
                 return original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
@@ -247,6 +250,7 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         async def perform(inner: ModelCall) -> Any:
+            _held(run_manager, inner)
             token = _inside.set(None if _is_base(original) else self)
             try:
                 return await original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
@@ -310,6 +314,16 @@ def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in kwargs.items() if k not in ("config", "callbacks", "stop", "run_manager")}
 
 
+def _held(manager: Any, call: ModelCall) -> None:
+    """Keep tokens of a gated node from leaving before the verdict; the finished message leaves with the update."""
+    contract = call.contract
+    if manager is None or not contract.gates or contract.stream != "hold" or not call.node.bound.enforced:
+        return
+    for name in ("handlers", "inheritable_handlers"):
+        kept = [h for h in getattr(manager, name) if not isinstance(h, _StreamingCallbackHandler)]
+        setattr(manager, name, kept)
+
+
 def _open_model(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:
     """The call of a model; its client's own retries, which would multiply with every layer above, are off."""
     if parent.node.bound.enforced:
@@ -333,7 +347,7 @@ def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def produce(inner: ModelCall) -> Iterator[Any]:
             given = input if inner.messages is messages else inner.messages
-            return original(self, given, config, stop=stop, **inner.options)  # type: ignore[no-any-return]
+            return original(self, given, _quiet(config, inner), stop=stop, **inner.options)  # type: ignore[no-any-return]
 
         yield from stream_inner(_open_model(parent, self, messages, kwargs), produce, _folded)
 
@@ -354,12 +368,23 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def produce(inner: ModelCall) -> AsyncIterator[Any]:
             given = input if inner.messages is messages else inner.messages
-            return original(self, given, config, stop=stop, **inner.options)  # type: ignore[no-any-return]
+            return original(self, given, _quiet(config, inner), stop=stop, **inner.options)  # type: ignore[no-any-return]
 
         async for piece in astream_inner(_open_model(parent, self, messages, kwargs), produce, _folded):
             yield piece
 
     return astream
+
+
+def _quiet(config: Any, call: ModelCall) -> Any:
+    """The config of a streamed call with its callbacks held, where the node's gates have yet to speak."""
+    merged = ensure_config(config)
+    manager = merged.get("callbacks")
+    if not hasattr(manager, "handlers"):
+        return config
+    quiet = manager.copy()  # type: ignore[union-attr]
+    _held(quiet, call)
+    return {**merged, "callbacks": quiet}
 
 
 def _folded(pieces: list[Any]) -> Any:

@@ -3,7 +3,7 @@
 Mappings lose the keys the contract does not name; pydantic models and dataclasses become a view of
 the same type that refuses to be asked for them. Containers are copied one level deep. A long list is
 copied once and lent: comparing it by identity before it is lent again costs a quarter of a copy, and a
-copy that somebody changed is given to nobody else. Deep mutation is found in strict mode, by digest: a digest of thousands of messages costs more than
+copy that somebody changed, or still holds, is given to nobody else. Deep mutation is found in strict mode, by digest: a digest of thousands of messages costs more than
 a node.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import threading
 from collections import deque
 from typing import Any
@@ -67,11 +68,16 @@ def protected(value: Any) -> Any:
 
 def _lend(value: list[Any]) -> list[Any]:
     """The copy of a long list that nodes are given; a new one where somebody has changed the last."""
-    known = _lent.get(id(value))
-    if known is not None and known[0] is value and known[1] == value:
-        return known[1]
-    lent = value.copy()
     with _lock:
+        known = _lent.pop(id(value), None)
+        if known is not None and known[0] is value:
+            lent = known[1]
+            del known
+            free = sys.getrefcount(lent) == 2  # this name and the call itself: no node kept a handle on it
+            if free and lent == value:
+                _lent[id(value)] = (value, lent)
+                return lent
+        lent = value.copy()
         while len(_lent) >= LENT:
             _lent.pop(next(iter(_lent)), None)
         _lent[id(value)] = (value, lent)

@@ -33,6 +33,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_READ,
     CONFIG_KEY_RESUME_MAP,
     CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
     CONFIG_KEY_SEND,
     CONFIG_KEY_THREAD_ID,
     NS_SEP,
@@ -143,7 +144,10 @@ class Step:
             place, config, info.node_attempt if info is not None else 1, given, way[0] == PULL, bound,
         )  # fmt: skip
         call.input, call.origin = given, self
-        return call, {**config, CONF: _guarded_conf(conf, call)}  # type: ignore[typeddict-item]
+        guarded = {**config, CONF: _guarded_conf(conf, call)}
+        if bound.contract.gates and bound.contract.stream == "mark":
+            guarded["metadata"] = {**metadata, "governance": "unverified"}
+        return call, guarded  # type: ignore[return-value]
 
 
 def _guarded_conf(conf: dict[str, Any], call: NodeCall) -> dict[str, Any]:
@@ -240,10 +244,11 @@ class Governed(Runnable[Any, Any]):
             return await inner.ainvoke(input, config, **kwargs)
 
         async def perform(node: NodeCall) -> Any:
-            node.state = "running"
+            node.state, mark = "running", mark_place(node)  # LangGraph runs the step in a task of its own
             try:
                 return await inner.ainvoke(node.input, config, **kwargs)
             finally:
+                unmark_place(mark)
                 node.state = "judged"
 
         result = await arun_node(call, perform)
@@ -275,10 +280,11 @@ class Governed(Runnable[Any, Any]):
             return
 
         async def perform(node: NodeCall) -> Any:
-            node.state = "running"
+            node.state, mark = "running", mark_place(node)
             try:
                 return _sum([piece async for piece in inner.astream(node.input, config, **kwargs)])
             finally:
+                unmark_place(mark)
                 node.state = "judged"
 
         result = await arun_node(call, perform)
@@ -301,6 +307,7 @@ class _entered:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         call = self.call
         unmark_place(self.mark)
+        call.input = None  # a view that nobody holds any more can be lent again
         try:
             CURRENT.reset(self.token)
         except ValueError:
@@ -405,15 +412,15 @@ def _prefix(parent: Call | None, conf: Mapping[str, Any]) -> str:
     own = conf.get(CONFIG_KEY_CHECKPOINT_NS) or ""
     above = parent.node.config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINT_NS) or ""
     if above and own.startswith(above + NS_SEP):
+        # LangGraph goes on counting when it retries the parent; what counts here is this execution.
         first = own[len(above) + 1 :].partition(NS_SEP)[0]
-        return f"{parent.path}/{first if first.isdigit() else 0}:"
+        return f"{parent.path}/{parent.node.run_number(first if first.isdigit() else '0')}:"
     return f"{parent.path}/r{RUN.get()}:"
 
 
 def _branch(path: Sequence[Any]) -> str:
-    if path[0] == PULL:
-        return ""
-    return f".c{path[2]}" if len(path) > 3 else f".s{path[1]}"
+    """Which of several `Send`s of one superstep an execution belongs to."""
+    return "" if path[0] == PULL else f".s{path[1]}"
 
 
 def _session(conf: Mapping[str, Any], runtime: Any) -> str:
@@ -483,7 +490,10 @@ class _Guard:
             raise call.refuse(DoorClosed(f"{call.place} runs a cached task; a hit would pass the contract by"))
         if options.get("retry_policy"):
             options["retry_policy"] = _shielded(options["retry_policy"])
-        return self.conf[CONFIG_KEY_CALL](_governed_task(func, call), given, **options)
+        # Numbered here, in the order of the author's code: tasks may start in any order, and LangGraph's own
+        # numbers go on counting when it retries the node.
+        number = call.next_ordinal("@task")
+        return self.conf[CONFIG_KEY_CALL](_governed_task(func, call, number), given, **options)
 
 
 def _send_problem(key: str, value: Any, call: NodeCall) -> str | None:
@@ -498,8 +508,12 @@ def _send_problem(key: str, value: Any, call: NodeCall) -> str | None:
         if contract.gates or contract.approval is not None:
             return f"wrote {key!r} beside its update, where its gates cannot see it"
         return write_problem(key, value, call)
-    if declared.keys is None or key == RESUME or key.startswith("join:") and not running:
+    if declared.keys is None or (key.startswith("join:") and not running):
         return None
+    if key == RESUME and isinstance(value, list):
+        answers = getattr(call.config[CONF].get(CONFIG_KEY_SCRATCHPAD), "resume", ())
+        if value == list(answers)[: len(value)]:
+            return None  # interrupt() keeps the answers it was given
     return f"wrote to LangGraph's own channel {key!r}"
 
 
@@ -511,12 +525,12 @@ def _route_problem(target: str, call: NodeCall) -> str | None:
     return f"sent control to {target!r}, which neither the graph nor its contract allows"
 
 
-def _governed_task(func: Any, parent: NodeCall) -> Any:
+def _governed_task(func: Any, parent: NodeCall, number: int) -> Any:
     if inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(getattr(func, "__call__", None)):
 
         @_named_like(func)
         async def arun(*args: Any, **kwargs: Any) -> Any:
-            call, config = _open_task(func, parent, args, kwargs)
+            call, config = _open_task(func, parent, number, args, kwargs)
             with _final(parent), _entered(call), _configured(config):
                 return await arun_node(call, lambda node: func(*args, **kwargs))
 
@@ -524,7 +538,7 @@ def _governed_task(func: Any, parent: NodeCall) -> Any:
 
     @_named_like(func)
     def run(*args: Any, **kwargs: Any) -> Any:
-        call, config = _open_task(func, parent, args, kwargs)
+        call, config = _open_task(func, parent, number, args, kwargs)
         with _final(parent), _entered(call), _configured(config):
             return run_node(call, lambda node: func(*args, **kwargs))
 
@@ -543,7 +557,7 @@ def _named_like(func: Any) -> Callable[[Any], Any]:
     return rename
 
 
-def _open_task(func: Any, parent: NodeCall, args: Any, kwargs: Any) -> tuple[NodeCall, RunnableConfig]:
+def _open_task(func: Any, parent: NodeCall, number: int, args: Any, kwargs: Any) -> tuple[NodeCall, RunnableConfig]:
     config = var_child_runnable_config.get() or {}
     metadata, conf = config.get("metadata") or {}, config.get(CONF) or {}
     name = str(metadata.get("langgraph_node") or getattr(func, "__name__", "task"))
@@ -552,7 +566,7 @@ def _open_task(func: Any, parent: NodeCall, args: Any, kwargs: Any) -> tuple[Nod
     if bound is None:
         raise missing_contract(place, parent)
     info = getattr(conf.get(CONFIG_KEY_RUNTIME), "execution_info", None)
-    path = f"{parent.path}/{name}{_branch(metadata.get('langgraph_path') or (PULL,))}"
+    path = f"{parent.path}/{name}.c{number}"
     call = NodeCall(
         name, path, EXECUTIONS.next(), parent.governance, parent.session, bound.contract, parent, place, config,
         info.node_attempt if info is not None else 1, {"args": args, "kwargs": kwargs}, False, bound,
@@ -756,6 +770,9 @@ def _validate(graph: Pregel, governance: Governance) -> None:
     for place in sorted(places):
         contract = governance.contract(place)
         if contract is None:
+            own = step_of(places[place][1]) if "/" in place else None
+            if own is not None and own.root is not None:
+                continue  # a nested graph that was governed by itself brings its own contracts
             raise ContractError(
                 f"node {place!r} has no contract; give it one, a pattern, or Contract.observe(reason=...)",
                 place=place,
@@ -866,7 +883,9 @@ def _enter_nested(graph: Pregel, given: Any, config: RunnableConfig | None, pare
         if given.update is not None or given.goto:
             doors.check_update(governance, parent.session.id, "Command(update=, goto=) as input", {})
         doors.check_nested_resume(governance, given, parent)
-    if own is not None and ((config or {}).get(CONF) or {}).get(CONFIG_KEY_CHECKPOINT_ID):
+    around = (var_child_runnable_config.get() or {}).get(CONF) or {}
+    named = {**around, **((graph.config or {}).get(CONF) or {}), **((config or {}).get(CONF) or {})}
+    if own is not None and named.get(CONFIG_KEY_CHECKPOINT_ID):
         doors.check_update(governance, parent.session.id, "a rewind to an earlier checkpoint", {})
     _attach(graph, parent.governance, seen=set(), nested=True)
     if parent.node.bound.enforced:
@@ -917,11 +936,11 @@ def _addresses_checkpoint(graph: Pregel, config: RunnableConfig | None) -> bool:
     return governance is not None and governance.enforcing and governance.doors == "closed"
 
 
-def _at_head(config: RunnableConfig | None) -> RunnableConfig:
+def _at_head(graph: Pregel, config: RunnableConfig | None) -> RunnableConfig:
     """The same thread without a checkpoint named, which is its newest."""
-    named = (CONFIG_KEY_CHECKPOINT_ID, CONFIG_KEY_CHECKPOINT_MAP)
-    kept = {k: v for k, v in ((config or {}).get(CONF) or {}).items() if k not in named}
-    return {**(config or {}), CONF: kept}  # type: ignore[typeddict-item]
+    kept = {k: v for k, v in _conf(graph, config).items() if k != CONFIG_KEY_CHECKPOINT_MAP}
+    # Set to None, not left out: the graph's own config would fill it in again.
+    return {**(config or {}), CONF: {**kept, CONFIG_KEY_CHECKPOINT_ID: None}}  # type: ignore[typeddict-item]
 
 
 def _patch_doors() -> None:
@@ -947,12 +966,14 @@ def _patch_doors() -> None:
                 return nested_stream(self, parent, input, config, kwargs)
             return stream(self, input, config, **kwargs)
         rewinds = _addresses_checkpoint(self, config) and not (
-            self.checkpointer and _is_head(_conf(self, config), self.get_state(_at_head(config)))
+            self.checkpointer and _is_head(_conf(self, config), self.get_state(_at_head(self, config)))
         )
         return stream(self, _enter(self, input, config, rewinds=rewinds), config, **kwargs)
 
     async def at_checkpoint(self: Pregel, input: Any, config: RunnableConfig | None, kwargs: Any) -> AsyncIterator[Any]:
-        rewinds = not (self.checkpointer and _is_head(_conf(self, config), await self.aget_state(_at_head(config))))
+        rewinds = not (
+            self.checkpointer and _is_head(_conf(self, config), await self.aget_state(_at_head(self, config)))
+        )
         async for piece in astream(self, _enter(self, input, config, rewinds=rewinds), config, **kwargs):
             yield piece
 

@@ -7,6 +7,7 @@ that a node hands to a pool takes the call along instead.
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import multiprocessing.pool
 import multiprocessing.process
@@ -60,6 +61,14 @@ def _patch_threads() -> None:
             return submit(self, fn, *args, **kwargs)
         return submit(self, contextvars.copy_context().run, carried(call, fn), *args, **kwargs)
 
+    bare = _thread.start_new_thread
+
+    @like(bare)
+    def governed_bare(function: Any, args: Any, *kwargs: Any) -> int:
+        call = current_call()
+        return bare(function if call is None else carried(call, function), args, *kwargs)
+
+    _thread.start_new_thread = governed_bare
     threading.Thread.start = governed_start  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = governed_submit  # type: ignore[method-assign]
 

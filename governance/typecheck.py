@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 _ADAPTERS: dict[Any, TypeAdapter[Any] | None] = {}
@@ -26,6 +26,10 @@ def type_problem(key: str, kind: Any, value: Any) -> str | None:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, (key, *first["loc"])))
         return f"wrote {place} = {first['input']!r:.120}: {first['msg']}"
+    except PydanticUserError:  # the annotation names what does not exist at run time
+        return None
+    except Exception as error:  # a type's own validator, which may not expect just anything
+        return f"wrote {key} = {value!r:.120}: {error}"
     return None
 
 
@@ -42,6 +46,8 @@ def adapter_of(kind: Any) -> TypeAdapter[Any] | None:
 
 
 def _build(kind: Any) -> TypeAdapter[Any] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        kind = InstanceOf[kind]  # a mapping that fits is no model yet, and whoever reads it expects one
     try:
         return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from governance import Approval, Contract, Gate, NodeCall, Tool, ToolCall, Verdict, from_state
+from governance.contracts import Constraint
 from governance.gates import custom, grounded, schema
-from graphs.ops_steps import Diagnosis, Triage
+from graphs.ops_steps import Diagnosis, Plan, Triage
 from tools.evidence import rank_suspects
 from tools.incident import parse_incident
 
@@ -56,20 +57,21 @@ def or_a_person(gate: Gate) -> Gate:
     return judge
 
 
-def in_force_before(field: str, kind: str) -> Any:
-    """The argument must be what the incident's changes replaced: the way back, and nothing new."""
+def in_force_before(kind: str) -> Constraint:
+    """The argument must be what a change of the incident replaced: the way back, and nothing new."""
 
     def check(value: Any, call: ToolCall) -> str | None:
-        changes = call.node.read("incident")["changes"]
-        service = call.args.get("service")
         known = [
-            str(change[field])
-            for change in changes
-            if change["service"] == service and change["kind"] == kind and change.get("before") is not None
+            str(change["before"])
+            for change in call.node.read("incident")["changes"]
+            if (change["kind"], change["service"]) == (kind, call.args.get("service"))
+            and change.get("key") == call.args.get("key")
+            and change.get("before") is not None
         ]
         if str(value) in known:
             return None
-        return f"must be what was in force before the incident ({', '.join(known) or 'nothing was changed'}), not {value!r}"
+        allowed = ", ".join(known) or "nothing was changed"
+        return f"must be what was in force before the incident ({allowed}), not {value!r}"
 
     return check
 
@@ -92,7 +94,9 @@ CONTRACTS = {
         gates=[schema("triage", Triage)],
         attempts=2,
     ),
-    "investigate": Contract(reads=["incident"], writes=["evidence"], tools=LOOK, tokens=20_000, timeout=5 * A_MODEL_ANSWERS),
+    "investigate": Contract(
+        reads=["incident"], writes=["evidence"], tools=LOOK, tokens=20_000, timeout=5 * A_MODEL_ANSWERS
+    ),
     "diagnose": Contract(
         reads=["incident", "evidence", "feedback"],
         writes=["diagnosis"],
@@ -107,7 +111,12 @@ CONTRACTS = {
         feedback="feedback",
     ),
     "plan": Contract(
-        reads=["incident", "evidence", "diagnosis", "refused"], writes=["plan"], tokens=4000, timeout=A_MODEL_ANSWERS
+        reads=["incident", "evidence", "diagnosis", "refused"],
+        writes=["plan"],
+        tokens=4000,
+        timeout=A_MODEL_ANSWERS,
+        gates=[schema("plan", Plan)],
+        attempts=2,
     ),
     "act": Contract(
         reads=["incident", "plan"],
@@ -115,13 +124,13 @@ CONTRACTS = {
         tools=[
             Tool(
                 "rollback_deploy",
-                where={"service": THE_CULPRIT, "to_version": in_force_before("before", "deploy")},
+                where={"service": THE_CULPRIT, "to_version": in_force_before("deploy")},
                 approval=ASKED,
                 refusals="answer",
             ),
             Tool(
                 "set_config",
-                where={"service": THE_CULPRIT, "value": in_force_before("before", "config")},
+                where={"service": THE_CULPRIT, "value": in_force_before("config")},
                 approval=ASKED,
                 refusals="answer",
             ),

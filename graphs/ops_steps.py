@@ -17,6 +17,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from examples.services.changes import PlatformError
 from examples.services.client import DEFAULT_URL, RemotePlatform
 from governance.contracts import SideEffect, declares, effect_of
 from graphs.models import chat_model
@@ -46,6 +47,13 @@ class Diagnosis(BaseModel):
     service: str
     cause: str
     evidence: Annotated[list[EvidenceId], Field(min_length=1, max_length=4)]
+
+
+class Plan(BaseModel):
+    """One action with its arguments."""
+
+    tool: Literal["rollback_deploy", "restart_service", "set_config"]
+    args: dict[str, str]
 
 
 class Ops(TypedDict, total=False):
@@ -100,7 +108,11 @@ def investigate(state: Ops) -> Ops:
         choice = chat_model().bind_tools(list(unused.values())).invoke(said)
         said.append(choice)
         for call in choice.tool_calls:
-            answer: ToolMessage = unused.pop(call["name"]).invoke(call)
+            tool = unused.pop(call["name"], None)
+            if tool is None:
+                answer = ToolMessage(f"choose one of {', '.join(unused)}", tool_call_id=call["id"])
+            else:
+                answer = tool.invoke(call)
             said.append(answer)
             answers.append(str(answer.content))
         if not choice.tool_calls:
@@ -127,8 +139,10 @@ def plan(state: Ops) -> Ops:
     shown = f"Diagnosis: {diagnosis['service']}: {diagnosis['cause']}\n\nEvidence:\n{lines(cited)}"
     if state.get("refused"):
         shown += f"\n\nThis was refused: {state['refused'][-1]}"
-    actions = [tool for name, tool in actions_of(state).items() if name != "measure_health"]
+    actions = list(actions_of(state).values())
     choice = chat_model().bind_tools(actions, tool_choice="any").invoke([("system", PLAN), ("user", shown)])
+    if not choice.tool_calls:
+        return {}
     call = choice.tool_calls[0]
     return {"plan": {"tool": call["name"], "args": call["args"]}}
 
@@ -139,7 +153,7 @@ def act(state: Ops) -> Ops:
     call = {"type": "tool_call", "id": "act", "name": chosen["tool"], "args": chosen["args"]}
     try:
         answer: ToolMessage = actions_of(state)[chosen["tool"]].invoke(call)
-    except ToolInputError as impossible:
+    except (ToolInputError, PlatformError) as impossible:
         return {"refused": [str(impossible)]}
     if answer.status == "error":
         return {"refused": [str(answer.content)]}
@@ -200,7 +214,8 @@ def measured() -> dict[str, Any]:
 
 
 def actions_of(state: Ops) -> dict[str, BaseTool]:
-    return {tool.name: tool for tool in operation_tools(platform(), incident=read(state).id)}
+    tools = operation_tools(platform(), incident=read(state).id)
+    return {tool.name: tool for tool in tools if tool.name != "measure_health"}
 
 
 def undo_tool(actions: Mapping[str, BaseTool]) -> BaseTool:
@@ -210,7 +225,9 @@ def undo_tool(actions: Mapping[str, BaseTool]) -> BaseTool:
         """Take back one action."""
         effect = effect_of(actions[action["tool"]])
         if effect is None or effect.undo is None:
-            raise ToolInputError("action", expected="one that can be undone", got=action["tool"], remedy="undo it by hand")
+            raise ToolInputError(
+                "action", expected="one that can be undone", got=action["tool"], remedy="undo it by hand"
+            )
         return json.dumps(effect.undo(action["args"], action["outcome"]))
 
     return declares(SideEffect("write", idempotent=True))(StructuredTool.from_function(undo_action))

@@ -16,7 +16,7 @@ def node_authority(call: NodeCall) -> Flow | None:
     control = call.governance.control
     if call.parent is not None:
         check_latch(call)
-    if not control.ready:
+    if not (control.ready and call.governance.ledger.ready):
         return _when_ready(call)
     if control.stops:
         check_stops(call)
@@ -24,7 +24,9 @@ def node_authority(call: NodeCall) -> Flow | None:
 
 
 def _when_ready(call: NodeCall) -> Flow:
+    ledger = call.governance.ledger
     yield Run(call.governance.control.wait_ready)
+    yield Run(ledger.flush, ledger.aflush)  # it begins only once this process has written to the record
     check_stops(call)
     return (yield Proceed(call))
 

@@ -59,8 +59,10 @@ def grant(update: Any, call: NodeCall) -> str | None:
     declared = call.declared
     if update is None or declared.writes is None:
         return None
+    problem = unknown_key(update, call)
+    if problem is not None:
+        return problem
     pairs, routes = declared.writes(update)
-    problem = unknown_key(update, call) if declared.keys is not None else None
     for key, value in pairs if declared.keys is not None else ():
         problem = problem or write_problem(key, value, call)
     problem = problem or route_problem(routes, call)

@@ -47,7 +47,7 @@ class EffectFilter:
             )
         if isinstance(known, Finished):
             self._note(call, "effect.reused")
-            call.node.effects_done += 1
+            call.node.effect_done()
             return self._answered(known.outcome, call)
         if isinstance(known, InDoubt):
             return (yield from self._reconcile(call, effect, key))
@@ -90,7 +90,7 @@ class EffectFilter:
             yield Run(lambda: effects.withdraw(key))
             self._note(call, "effect.declined")
             return result
-        call.node.effects_done += 1
+        call.node.effect_done()
         yield Run(lambda: effects.finish(key, result))
         self._note(call, "effect.finished")
         return result
@@ -102,7 +102,7 @@ class EffectFilter:
         if outcome is not None:
             yield Run(lambda: call.governance.effects.finish(key, outcome))
             self._note(call, "effect.reconciled")
-            call.node.effects_done += 1
+            call.node.effect_done()
             return self._answered(outcome, call)
         if effect.idempotent or find is not None:
             self._note(call, "effect.repeated")

@@ -6,6 +6,8 @@ import json
 import time
 from typing import Any
 
+from langgraph.errors import GraphBubbleUp
+
 from governance import canonical
 from governance.call import Flow, ModelCall, NodeCall, Proceed, ToolCall
 from governance.errors import GovernanceError, Revise
@@ -33,6 +35,10 @@ class NodeRecord:
             kind, body = _failure(error)
             self._row(call, kind, {**body, "us": (time.perf_counter_ns() - started) // 1000})
             raise
+        if call.refusal is not None:  # the node's code may have swallowed it
+            kind, body = _failure(call.refusal)
+            self._row(call, kind, {**body, "us": (time.perf_counter_ns() - started) // 1000})
+            raise call.refusal
         wrote = list(result) if type(result) is dict else type(result).__name__
         spent = (time.perf_counter_ns() - started) // 1000
         ledger.record(
@@ -79,7 +85,7 @@ class InnerRecord:
 
 
 def _failure(error: BaseException) -> tuple[str, dict[str, Any]]:
-    if isinstance(error, GeneratorExit):  # an interrupt, a drain, a cancellation
+    if isinstance(error, (GeneratorExit, GraphBubbleUp)):  # an interrupt, a drain, a cancellation
         return "interrupted", {}
     if not isinstance(error, GovernanceError):
         return "failed", {"error": type(error).__name__}

@@ -166,6 +166,9 @@ class Ledger:
         self._urgent = threading.Event()
         self._stop = False
         self._thread: threading.Thread | None = None
+        self.ready = False
+        """Whether this process has once written to the file; a plain attribute, as every call asks."""
+        self._file: tuple[int, int] | None = None
         self._heads: dict[str, Head] = {}
         self._data_version = -1
 
@@ -220,8 +223,11 @@ class Ledger:
                 self._append(db, events, durable=bool(waiting))
             elif waiting:
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if waiting and self._file != _identity(self.path):
+                raise LedgerError(f"the ledger {self.path} was deleted or replaced while it was written; restore it")
             if self.broken is not None:
                 raise self.broken
+            self.ready = True
         except Exception as error:
             self._heads.clear()
             self.broken = self._explain(error)
@@ -250,6 +256,7 @@ class Ledger:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(SCHEMA)
+        self._file = _identity(self.path)
         return db
 
     def _append(self, db: sqlite3.Connection, events: list[Event], *, durable: bool) -> None:
@@ -291,6 +298,15 @@ class Ledger:
         if len(self._heads) + len(touched) > HEADS_KEPT:
             self._heads.clear()
         self._heads.update(touched)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path names now."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _stored(name: str) -> str:

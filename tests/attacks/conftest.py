@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 
-from governance import SideEffect, Sidecar, declares
+from governance import Sidecar, SideEffect, declares
 
 
 class State(TypedDict, total=False):

@@ -12,7 +12,19 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, RetryPolicy, interrupt
 
-from governance import Approval, Contract, Policy, Principal, SideEffect, Sidecar, Tool, Verdict, at_most, declares, govern
+from governance import (
+    Approval,
+    Contract,
+    Policy,
+    Principal,
+    Sidecar,
+    SideEffect,
+    Tool,
+    Verdict,
+    at_most,
+    declares,
+    govern,
+)
 from governance.errors import ApprovalDenied, AuthorityRefused, GovernanceError, Refusal
 from governance.gates import custom, schema
 from governance.policy import ApprovalPolicy
@@ -70,7 +82,9 @@ ANSWERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("answer", list(ANSWERS))
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_nothing_but_a_named_persons_answer_to_this_card_counts(mode: str, answer: str, waiting: Any, till: Any) -> None:
+def test_nothing_but_a_named_persons_answer_to_this_card_counts(
+    mode: str, answer: str, waiting: Any, till: Any
+) -> None:
     graph, card = waiting
     command = Command(resume=ANSWERS[answer](card))
 
@@ -184,7 +198,9 @@ def test_an_edit_stays_within_the_contract(edited: Any, sidecar: Sidecar, till: 
     assert [] == [amount for amount in till.ran("pay") if amount != 1]
 
 
-@pytest.mark.parametrize("edited", [{"amount": "lots"}, {"secret": "x"}, {"unknown": 1}, "text", {"amount": {"__overwrite__": 1}}])
+@pytest.mark.parametrize(
+    "edited", [{"amount": "lots"}, {"secret": "x"}, {"unknown": 1}, "text", {"amount": {"__overwrite__": 1}}]
+)
 def test_an_edited_update_stays_within_the_contract(edited: Any, sidecar: Sidecar, one: Any) -> None:
     """A person may change what is written, not what the node may write."""
     graph = govern(
@@ -244,7 +260,10 @@ def test_one_approval_pays_once_when_the_node_runs_again(sidecar: Sidecar, till:
 
     patient = {"retry_policy": RetryPolicy(max_attempts=5, initial_interval=0, jitter=False)}
     graph = govern(
-        one(node, options=patient, checkpointer=InMemorySaver()), contracts={"n": paying(till)}, policy=LOCAL, sidecar=sidecar
+        one(node, options=patient, checkpointer=InMemorySaver()),
+        contracts={"n": paying(till)},
+        policy=LOCAL,
+        sidecar=sidecar,
     )
     card = asked(graph)
     sidecar.approvals.decide(card, "approve", by=ALICE)
@@ -300,7 +319,9 @@ def test_what_ran_before_the_question_does_not_run_again_on_resume(sidecar: Side
     assert [("refund", 5), ("pay", 100)] == till.done
 
 
-def test_what_says_nothing_about_its_effect_does_not_run_again_on_resume_either(sidecar: Sidecar, till: Any, one: Any) -> None:
+def test_what_says_nothing_about_its_effect_does_not_run_again_on_resume_either(
+    sidecar: Sidecar, till: Any, one: Any
+) -> None:
     """An undeclared tool may do anything; repeating it because a person answered another question is a guess."""
     free = till.tool("free")
 
@@ -448,7 +469,10 @@ def test_an_answer_to_a_question_is_no_answer_to_another(sidecar: Sidecar, one: 
     node = lambda s: {"out": str(interrupt("what is your name?"))}  # noqa: E731
     saver = InMemorySaver()
     asking = govern(
-        one(lambda s: {"out": "x"}, checkpointer=saver), contracts={"n": Contract(approval=Approval("?"))}, policy=LOCAL, sidecar=sidecar
+        one(lambda s: {"out": "x"}, checkpointer=saver),
+        contracts={"n": Contract(approval=Approval("?"))},
+        policy=LOCAL,
+        sidecar=sidecar,
     )
     card = asked(asking)
     reloaded = govern(one(node, checkpointer=saver), contracts={"n": Contract()}, policy=LOCAL, sidecar=sidecar)
@@ -487,7 +511,12 @@ def test_gates_that_changed_while_a_question_waited_are_applied(sidecar: Sidecar
 
     def graph_with(least: int) -> Any:
         contract = Contract(approval=Approval("look"), gates=[at_least_words(least)])
-        return govern(one(lambda s: {"out": "two words"}, checkpointer=saver), contracts={"n": contract}, policy=LOCAL, sidecar=sidecar)
+        return govern(
+            one(lambda s: {"out": "two words"}, checkpointer=saver),
+            contracts={"n": contract},
+            policy=LOCAL,
+            sidecar=sidecar,
+        )
 
     card = asked(graph_with(1))
     sidecar.approvals.decide(card, "approve", by=ALICE)
@@ -499,9 +528,15 @@ def test_gates_that_changed_while_a_question_waited_are_applied(sidecar: Sidecar
 @pytest.mark.parametrize(
     ("one_way", "other"),
     [
-        (lambda: Contract(tools=[Tool("pay", where={"amount": at_most(50)})]), lambda: Contract(tools=[Tool("pay", where={"amount": at_most(51)})])),
+        (
+            lambda: Contract(tools=[Tool("pay", where={"amount": at_most(50)})]),
+            lambda: Contract(tools=[Tool("pay", where={"amount": at_most(51)})]),
+        ),
         (lambda: Contract(gates=[at_least_words(1)]), lambda: Contract(gates=[at_least_words(2)])),
-        (lambda: Contract(gates=[lambda c, u: Verdict.passed()]), lambda: Contract(gates=[lambda c, u: Verdict.halt("no")])),
+        (
+            lambda: Contract(gates=[lambda c, u: Verdict.passed()]),
+            lambda: Contract(gates=[lambda c, u: Verdict.halt("no")]),
+        ),
         (lambda: Contract(tokens=1), lambda: Contract(tokens=2)),
         (lambda: Contract(writes={"out": str}), lambda: Contract(writes={"out": int})),
         (lambda: Contract(writes={"out": str | None}), lambda: Contract(writes={"out": int | None})),
@@ -564,7 +599,10 @@ def test_a_broad_except_in_a_users_filter_does_not_swallow_a_refusal(sidecar: Si
             return {"out": "fallback"}
 
     graph = govern(
-        one(lambda s: {"out": till.pay.invoke({"amount": 1})}), contracts={"n": Contract()}, filters=[fallback], sidecar=sidecar
+        one(lambda s: {"out": till.pay.invoke({"amount": 1})}),
+        contracts={"n": Contract()},
+        filters=[fallback],
+        sidecar=sidecar,
     )
 
     with pytest.raises(AuthorityRefused):

@@ -250,7 +250,9 @@ async def _awaited(path: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("way", list(PROCESSES))
-def test_a_node_starts_no_process_its_contract_does_not_allow(way: str, sidecar: Sidecar, one: Any, tmp_path: Path) -> None:
+def test_a_node_starts_no_process_its_contract_does_not_allow(
+    way: str, sidecar: Sidecar, one: Any, tmp_path: Path
+) -> None:
     target = tmp_path / "mark"
     graph = govern(one(lambda s: quietly(PROCESSES[way], str(target))), contracts={"n": Contract()}, sidecar=sidecar)
 
@@ -265,7 +267,9 @@ def test_a_node_hands_no_work_to_a_process_that_was_there_before(sidecar: Sideca
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
         pool.submit(os.getpid).result()
         graph = govern(
-            one(lambda s: quietly(lambda: pool.submit(mark, str(target)).result(10))), contracts={"n": Contract()}, sidecar=sidecar
+            one(lambda s: quietly(lambda: pool.submit(mark, str(target)).result(10))),
+            contracts={"n": Contract()},
+            sidecar=sidecar,
         )
 
         with pytest.raises(AuthorityRefused):
@@ -280,7 +284,9 @@ def test_a_name_learned_by_one_node_does_not_open_its_address_to_another(
     """Which names an address has is remembered; whether it may be reached is each contract's own."""
     _, port, seen = listener
     graph = chain_of(first=lambda s: connect("localhost", port), n=lambda s: connect("127.0.0.1", port))
-    govern(graph, contracts={"first": Contract(hosts=["localhost"]), "n": Contract(hosts=["example.org"])}, sidecar=sidecar)
+    govern(
+        graph, contracts={"first": Contract(hosts=["localhost"]), "n": Contract(hosts=["example.org"])}, sidecar=sidecar
+    )
 
     with pytest.raises(AuthorityRefused):
         graph.invoke({"out": ""})

@@ -28,7 +28,9 @@ def record(tmp_path: Path) -> Path:
     ledger = Ledger(tmp_path / "ledger.db")
     for n in range(10):
         for session in ("a", "b"):
-            ledger.record(session, "tool.ended", path=f"n#{n}", actor="pay", body={"amount": n, "by": "alice"}, tokens=n)
+            ledger.record(
+                session, "tool.ended", path=f"n#{n}", actor="pay", body={"amount": n, "by": "alice"}, tokens=n
+            )
     ledger.flush()
     ledger.close()
     return ledger.path
@@ -114,7 +116,9 @@ def test_several_writers_make_one_chain(kind: str, tmp_path: Path) -> None:
             writer.join()
 
     assert clean(path)
-    assert (200 if kind == "threads" else 150) == sqlite3.connect(path).execute("SELECT count(*) FROM events").fetchone()[0]
+    assert (200 if kind == "threads" else 150) == sqlite3.connect(path).execute(
+        "SELECT count(*) FROM events"
+    ).fetchone()[0]
 
 
 def test_many_threads_on_one_ledger_make_one_chain(tmp_path: Path) -> None:
@@ -131,7 +135,9 @@ def unwritable(tmp_path: Path, where: str) -> Sidecar:
     """A Sidecar whose ledger, or whose control file, cannot be opened."""
     (tmp_path / "file").write_text("not a folder")
     bad, good = tmp_path / "file" / "x.db", tmp_path / "good.db"
-    return Sidecar(ledger=bad if where == "ledger" else good, control=bad if where == "control" else tmp_path / "control.db")
+    return Sidecar(
+        ledger=bad if where == "ledger" else good, control=bad if where == "control" else tmp_path / "control.db"
+    )
 
 
 @pytest.mark.parametrize("where", ["ledger", "control"])
@@ -223,7 +229,9 @@ def test_every_execution_has_an_id_of_its_own(sidecar: Sidecar, one: Any, rows: 
 
     config: Any = {"configurable": {"thread_id": "t"}}
     graph = govern(
-        one(lambda s: {"out": str(interrupt("?"))}, checkpointer=InMemorySaver()), contracts={"n": Contract()}, sidecar=sidecar
+        one(lambda s: {"out": str(interrupt("?"))}, checkpointer=InMemorySaver()),
+        contracts={"n": Contract()},
+        sidecar=sidecar,
     )
     graph.invoke({"out": ""}, config)
     graph.invoke(Command(resume="x"), config)

@@ -13,7 +13,14 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
+from langchain_core.outputs import (
+    ChatGeneration,
+    ChatGenerationChunk,
+    ChatResult,
+    Generation,
+    GenerationChunk,
+    LLMResult,
+)
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
@@ -23,7 +30,6 @@ from governance.errors import BudgetExceeded, GovernanceError, Halted, Refusal
 from governance.plane.control import Stop
 from governance.policy import BudgetPolicy
 from governance.testing.models import ScriptedChatModel
-
 
 STOP = Stop("agent", "n", "enough", "alice", 0.0)
 
@@ -154,7 +160,9 @@ class OwnStream(Own):
         self.asked.append("stream")
         yield AIMessageChunk("fine")
 
-    def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+    def _stream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
         self.asked.append("_stream")
         yield ChatGenerationChunk(message=AIMessageChunk("fine"))
 
@@ -193,7 +201,9 @@ class Completing(BaseLLM):
         self.asked.append("generate")
         return LLMResult(generations=[[Generation(text="fine")]])
 
-    def _stream(self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Iterator[GenerationChunk]:
+    def _stream(
+        self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[GenerationChunk]:
         self.asked.append("stream")
         yield GenerationChunk(text="fine")
 
@@ -211,7 +221,9 @@ COMPLETIONS = {
 @pytest.mark.parametrize("way", list(COMPLETIONS))
 def test_a_completion_model_is_inside_in_every_way(way: str, sidecar: Sidecar, one: Any) -> None:
     model = Completing(asked=[])
-    graph = govern(one(lambda s: {"out": str(COMPLETIONS[way](model))}), contracts={"n": Contract(tokens=5)}, sidecar=sidecar)
+    graph = govern(
+        one(lambda s: {"out": str(COMPLETIONS[way](model))}), contracts={"n": Contract(tokens=5)}, sidecar=sidecar
+    )
 
     with pytest.raises(BudgetExceeded):
         graph.invoke({"out": ""})
@@ -256,7 +268,9 @@ def test_the_clients_own_retries_are_off_inside_a_governed_call(sidecar: Sidecar
 
     with FaultyServer(always=status(500, retry_after=0.01)) as server:
         model = ChatOpenAI(model="x", base_url=server.base_url, api_key="x")  # type: ignore[arg-type]
-        graph = govern(one(lambda s: {"out": str(model.invoke("hi").content)}), contracts={"n": Contract()}, sidecar=sidecar)
+        graph = govern(
+            one(lambda s: {"out": str(model.invoke("hi").content)}), contracts={"n": Contract()}, sidecar=sidecar
+        )
 
         with pytest.raises(Exception):  # noqa: B017
             graph.invoke({"out": ""})
@@ -348,11 +362,13 @@ def test_a_call_that_ends_badly_is_paid_here_and_after_a_restart(
 
 def test_a_budget_is_not_reset_by_a_restart(sidecar: Sidecar, one: Any, thread: Any, tmp_path: Any) -> None:
     policy = Policy(budget=BudgetPolicy(session_tokens=200, answer_tokens=100))
-    build = lambda used: govern(  # noqa: E731
-        one(lambda s: {"out": str(ScriptedChatModel(["word " * 90]).invoke("hi").content)[:3]}),
-        contracts={"n": Contract()},
-        policy=policy,
-        sidecar=used,
+    build = (
+        lambda used: govern(  # noqa: E731
+            one(lambda s: {"out": str(ScriptedChatModel(["word " * 90]).invoke("hi").content)[:3]}),
+            contracts={"n": Contract()},
+            policy=policy,
+            sidecar=used,
+        )
     )
     build(sidecar).invoke({"out": ""}, thread)
     sidecar.close()

@@ -214,7 +214,9 @@ def test_a_view_of_an_object_gives_a_hidden_field_to_no_way_of_looking(
     assert "hunter2" not in "".join(seen)
 
 
-def test_a_compiled_graph_used_as_a_node_is_governed_inside(sidecar: Sidecar, till: Any, one: Callable[..., Any]) -> None:
+def test_a_compiled_graph_used_as_a_node_is_governed_inside(
+    sidecar: Sidecar, till: Any, one: Callable[..., Any]
+) -> None:
     inner = one(shapes(till.pay)["plain"])
     graph = govern(one(inner), contracts={"n": Contract(tools=["pay"]), "n/n": Contract()}, sidecar=sidecar)
 
@@ -224,7 +226,9 @@ def test_a_compiled_graph_used_as_a_node_is_governed_inside(sidecar: Sidecar, ti
     assert [] == till.done
 
 
-def test_a_node_without_a_contract_stops_govern_and_leaves_the_graph_alone(sidecar: Sidecar, one: Callable[..., Any]) -> None:
+def test_a_node_without_a_contract_stops_govern_and_leaves_the_graph_alone(
+    sidecar: Sidecar, one: Callable[..., Any]
+) -> None:
     graph = one(lambda s: {"out": "x"})
     before = graph.nodes["n"].node
 
@@ -247,7 +251,9 @@ def test_a_node_attached_after_govern_never_runs(sidecar: Sidecar, one: Callable
 
 
 @pytest.mark.parametrize("how", ["copy", "swap", "raw"])
-def test_a_governed_node_cannot_be_exchanged_for_a_bare_one(how: str, sidecar: Sidecar, till: Any, chain_of: Any) -> None:
+def test_a_governed_node_cannot_be_exchanged_for_a_bare_one(
+    how: str, sidecar: Sidecar, till: Any, chain_of: Any
+) -> None:
     """`PregelNode.copy` drops what was put on the node; the graph notices before it runs."""
     graph = govern(
         chain_of(first=lambda s: {}, n=shapes(till.pay)["plain"]), contracts={"*": Contract()}, sidecar=sidecar
@@ -453,7 +459,9 @@ def test_a_retry_policy_never_repeats_a_refusal(sidecar: Sidecar, till: Any, row
         till.pay.invoke({"amount": 1})
 
     builder = StateGraph(Typed)
-    builder.add_node("n", node, retry_policy=RetryPolicy(max_attempts=5, initial_interval=0, jitter=False, retry_on=Exception))
+    builder.add_node(
+        "n", node, retry_policy=RetryPolicy(max_attempts=5, initial_interval=0, jitter=False, retry_on=Exception)
+    )
     builder.add_edge(START, "n")
     graph = govern(builder.compile(), contracts={"n": Contract()}, sidecar=sidecar)
 
@@ -463,7 +471,9 @@ def test_a_retry_policy_never_repeats_a_refusal(sidecar: Sidecar, till: Any, row
     assert 1 == sum(row.kind == "node.begun" for row in rows())
 
 
-def test_a_tool_node_pays_nothing_its_contract_does_not_name(sidecar: Sidecar, till: Any, one: Callable[..., Any]) -> None:
+def test_a_tool_node_pays_nothing_its_contract_does_not_name(
+    sidecar: Sidecar, till: Any, one: Callable[..., Any]
+) -> None:
     asked = AIMessage("", tool_calls=[{"name": "pay", "args": {"amount": 1}, "id": "c1"}])
     graph = govern(
         one(ToolNode([till.pay, till.lookup], handle_tool_errors=True)),

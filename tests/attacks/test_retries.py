@@ -46,9 +46,13 @@ def test_a_revision_does_not_ask_the_person_again(sidecar: Sidecar, one: Any) ->
     assert ["bob", "bob"] == answers
 
 
-def test_a_revision_does_not_repeat_what_a_nested_graph_did(sidecar: Sidecar, till: Any, one: Any, chain_of: Any) -> None:
+def test_a_revision_does_not_repeat_what_a_nested_graph_did(
+    sidecar: Sidecar, till: Any, one: Any, chain_of: Any
+) -> None:
     words = iter(["bad", "good"])
-    inner = chain_of(charge=lambda s: {"out": str(till.refund.invoke({"amount": 5}))}, word=lambda s: {"out": next(words)})
+    inner = chain_of(
+        charge=lambda s: {"out": str(till.refund.invoke({"amount": 5}))}, word=lambda s: {"out": next(words)}
+    )
     graph = govern(
         one(lambda s: inner.invoke({"out": ""}), checkpointer=InMemorySaver()),
         contracts={"n": Contract(gates=[custom(good)], attempts=3), "n/*": Contract(tools=["refund"])},

@@ -15,7 +15,8 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import CachePolicy, Command, Send, StateUpdate
 
-from governance import Contract, Sidecar, govern, operator as person
+from governance import Contract, Sidecar, govern
+from governance import operator as person
 from governance.errors import ContractError, DoorClosed, GovernanceError, Refusal
 
 
@@ -34,7 +35,9 @@ def account(sidecar: Sidecar, chain_of: Any) -> Any:
     graph = chain_of(
         Account, {"checkpointer": InMemorySaver()}, first=lambda s: {"balance": 10}, second=lambda s: {"log": ["done"]}
     )
-    govern(graph, contracts={"first": Contract(writes=["balance"]), "second": Contract(writes=["log"])}, sidecar=sidecar)
+    govern(
+        graph, contracts={"first": Contract(writes=["balance"]), "second": Contract(writes=["log"])}, sidecar=sidecar
+    )
     graph.invoke({"out": ""}, CONFIG)
     return graph
 
@@ -59,7 +62,9 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     "update_state, no values": lambda g: g.update_state(CONFIG, None, as_node="first"),
     "bulk_update_state": lambda g: g.bulk_update_state(CONFIG, [[StateUpdate({"balance": 1000}, "first")]]),
     "aupdate_state": lambda g: asyncio.run(g.aupdate_state(CONFIG, {"balance": 1000})),
-    "abulk_update_state": lambda g: asyncio.run(g.abulk_update_state(CONFIG, [[StateUpdate({"balance": 1000}, "first")]])),
+    "abulk_update_state": lambda g: asyncio.run(
+        g.abulk_update_state(CONFIG, [[StateUpdate({"balance": 1000}, "first")]])
+    ),
     "Command update": lambda g: g.invoke(Command(update={"balance": 1000}), CONFIG),
     "Command goto": lambda g: g.invoke(Command(goto="second"), CONFIG),
     "Command send": lambda g: g.invoke(Command(goto=Send("second", {})), CONFIG),
@@ -76,7 +81,9 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     "rewind through a runnable, async": lambda g: asyncio.run(
         RunnableLambda(lambda x: x, afunc=lambda x: g.ainvoke(None)).ainvoke("x", oldest(g))
     ),
-    "Command through a runnable": lambda g: (RunnableLambda(lambda x: x) | g).invoke(Command(update={"balance": 1000}), CONFIG),
+    "Command through a runnable": lambda g: (RunnableLambda(lambda x: x) | g).invoke(
+        Command(update={"balance": 1000}), CONFIG
+    ),
 }
 
 
@@ -135,7 +142,10 @@ def test_a_named_person_passes_and_is_on_record(door: str, account: Any, rows: A
 
 def test_open_doors_are_still_on_record(sidecar: Sidecar, one: Any, rows: Any) -> None:
     graph = govern(
-        one(lambda s: {}, Account, checkpointer=InMemorySaver()), contracts={"n": Contract()}, sidecar=sidecar, doors="open"
+        one(lambda s: {}, Account, checkpointer=InMemorySaver()),
+        contracts={"n": Contract()},
+        sidecar=sidecar,
+        doors="open",
     )
     graph.update_state(CONFIG, {"balance": 1})
 
@@ -191,7 +201,11 @@ def test_code_of_a_node_does_not_change_the_state_of_its_own_run(sidecar: Sideca
 
 
 def test_a_node_inside_an_operators_block_is_no_operator(sidecar: Sidecar, account: Any, one: Any) -> None:
-    graph = govern(one(lambda s: account.update_state(CONFIG, {"balance": 1}), Account), contracts={"*": Contract()}, sidecar=sidecar)
+    graph = govern(
+        one(lambda s: account.update_state(CONFIG, {"balance": 1}), Account),
+        contracts={"*": Contract()},
+        sidecar=sidecar,
+    )
 
     with person("alice", reason="a correction"), pytest.raises(DoorClosed):
         graph.invoke({"out": ""})
@@ -221,7 +235,9 @@ def test_a_cached_node_of_a_graph_found_at_run_time_is_refused(sidecar: Sidecar,
 
 
 def test_a_cache_policy_added_after_govern_is_refused(sidecar: Sidecar, one: Any) -> None:
-    graph = govern(one(lambda s: {"out": "x"}, Account, cache=InMemoryCache()), contracts={"*": Contract()}, sidecar=sidecar)
+    graph = govern(
+        one(lambda s: {"out": "x"}, Account, cache=InMemoryCache()), contracts={"*": Contract()}, sidecar=sidecar
+    )
     graph.nodes["n"].cache_policy = CachePolicy()
 
     with pytest.raises(Refusal):

@@ -152,7 +152,9 @@ def test_a_container_changed_in_place_does_not_change_the_state(kind: str, sidec
 
 
 @pytest.mark.parametrize("state", [Ledgered, Strictly, Loosely])
-def test_a_list_of_any_state_changed_in_place_does_not_change_the_state(state: Any, sidecar: Sidecar, chain_of: Any) -> None:
+def test_a_list_of_any_state_changed_in_place_does_not_change_the_state(
+    state: Any, sidecar: Sidecar, chain_of: Any
+) -> None:
     seen: list[int] = []
 
     def log_of(given: Any) -> list[str]:
@@ -212,7 +214,9 @@ READS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", list(READS))
-def test_no_way_of_reading_reaches_a_key_outside_the_contract(how: str, sidecar: Sidecar, chain_of: Any, thread: Any) -> None:
+def test_no_way_of_reading_reaches_a_key_outside_the_contract(
+    how: str, sidecar: Sidecar, chain_of: Any, thread: Any
+) -> None:
     seen: list[Any] = []
     made: list[Any] = []
 
@@ -328,7 +332,9 @@ def test_an_edge_that_may_lead_anywhere_is_bound_by_the_routes_of_the_contract(h
 
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("does", ["goto", "update"])
-def test_a_command_to_the_parent_graph_is_judged_where_it_arrives(depth: int, does: str, sidecar: Sidecar, one: Any) -> None:
+def test_a_command_to_the_parent_graph_is_judged_where_it_arrives(
+    depth: int, does: str, sidecar: Sidecar, one: Any
+) -> None:
     ran: list[str] = []
 
     def leave(state: Any) -> Any:
@@ -415,7 +421,9 @@ def test_a_router_sends_nothing_its_node_could_not_write(value: Any, sidecar: Si
 
 @pytest.mark.parametrize("channel", ["__error__", "__interrupt__", "__resume__", "__no_writes__", "__start__"])
 def test_langgraphs_own_channels_are_not_a_nodes_to_write(channel: str, sidecar: Sidecar, one: Any) -> None:
-    graph = govern(one(lambda s: send((channel, "x")), Ledgered), contracts={"n": Contract(waives=["types"])}, sidecar=sidecar)
+    graph = govern(
+        one(lambda s: send((channel, "x")), Ledgered), contracts={"n": Contract(waives=["types"])}, sidecar=sidecar
+    )
 
     with pytest.raises(Refusal):
         graph.invoke({"out": ""})
@@ -453,7 +461,9 @@ def test_a_gate_that_answers_no_verdict_has_not_passed_anything(answer: Any, sid
 
 def test_nothing_a_refused_node_wrote_is_streamed(sidecar: Sidecar, one: Any) -> None:
     graph = govern(
-        one(lambda s: {"out": "lie"}), contracts={"n": Contract(gates=[custom(no_lie, otherwise="halt")])}, sidecar=sidecar
+        one(lambda s: {"out": "lie"}),
+        contracts={"n": Contract(gates=[custom(no_lie, otherwise="halt")])},
+        sidecar=sidecar,
     )
     streamed: list[Any] = []
 

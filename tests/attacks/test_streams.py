@@ -44,7 +44,10 @@ RUNS: dict[str, Callable[[Any, Any], Any]] = {
     "aevents v3": lambda g, s: asyncio.run(drained(g.astream_events(s, version="v3"))),
     "alog": lambda g, s: asyncio.run(drained(g.astream_log(s))),
     **{f"stream {mode}": (lambda g, s, mode=mode: list(g.stream(s, stream_mode=mode))) for mode in MODES},
-    **{f"astream {mode}": (lambda g, s, mode=mode: asyncio.run(drained(g.astream(s, stream_mode=mode)))) for mode in MODES},
+    **{
+        f"astream {mode}": (lambda g, s, mode=mode: asyncio.run(drained(g.astream(s, stream_mode=mode))))
+        for mode in MODES
+    },
 }
 
 
@@ -54,7 +57,9 @@ async def given(state: Any) -> Any:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("run", list(RUNS))
-def test_no_way_of_running_a_graph_goes_around_its_nodes(run: str, sidecar: Sidecar, till: Any, one: Any, rows: Any) -> None:
+def test_no_way_of_running_a_graph_goes_around_its_nodes(
+    run: str, sidecar: Sidecar, till: Any, one: Any, rows: Any
+) -> None:
     graph = govern(one(lambda s: {"out": till.pay.invoke({"amount": 1})}), contracts={"n": Contract()}, sidecar=sidecar)
 
     with pytest.raises(AuthorityRefused):
@@ -66,9 +71,13 @@ def test_no_way_of_running_a_graph_goes_around_its_nodes(run: str, sidecar: Side
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("run", list(RUNS))
-def test_every_way_of_running_a_graph_is_on_record_once(run: str, sidecar: Sidecar, till: Any, one: Any, rows: Any) -> None:
+def test_every_way_of_running_a_graph_is_on_record_once(
+    run: str, sidecar: Sidecar, till: Any, one: Any, rows: Any
+) -> None:
     graph = govern(
-        one(lambda s: {"out": till.pay.invoke({"amount": 1})}), contracts={"n": Contract(tools=["pay"])}, sidecar=sidecar
+        one(lambda s: {"out": till.pay.invoke({"amount": 1})}),
+        contracts={"n": Contract(tools=["pay"])},
+        sidecar=sidecar,
     )
 
     RUNS[run](graph, {"out": ""})
@@ -110,7 +119,9 @@ def test_a_revised_answer_is_the_only_one_that_is_written(sidecar: Sidecar, one:
     assert "SECRET" not in str(updates)
 
 
-def test_a_run_abandoned_in_the_middle_leaves_nothing_open(sidecar: Sidecar, till: Any, chain_of: Any, rows: Any) -> None:
+def test_a_run_abandoned_in_the_middle_leaves_nothing_open(
+    sidecar: Sidecar, till: Any, chain_of: Any, rows: Any
+) -> None:
     graph = chain_of(first=lambda s: {"out": "x"}, n=lambda s: {"out": till.pay.invoke({"amount": 1})})
     govern(graph, contracts={"*": Contract(tools=["pay"])}, sidecar=sidecar)
 

@@ -126,9 +126,13 @@ WAYS: dict[str, Callable[[Work, Any, Any, Any], Any]] = {
     "multiprocessing threads, map": lambda work, pool, old, loop: old.map(lambda _: work(), [1]),
     "pool in a thread": lambda work, pool, old, loop: joined(lambda: pool.submit(work).result()),
     "loop in a thread": lambda work, pool, old, loop: joined(lambda: asyncio.run(through_callback(work))),
-    "to_thread in a loop in a thread": lambda work, pool, old, loop: joined(lambda: asyncio.run(through_to_thread(work))),
+    "to_thread in a loop in a thread": lambda work, pool, old, loop: joined(
+        lambda: asyncio.run(through_to_thread(work))
+    ),
     "executor in a loop in a thread": lambda work, pool, old, loop: joined(lambda: asyncio.run(through_executor(work))),
-    "older loop": lambda work, pool, old, loop: asyncio.run_coroutine_threadsafe(through_callback(work), loop).result(5),
+    "older loop": lambda work, pool, old, loop: asyncio.run_coroutine_threadsafe(through_callback(work), loop).result(
+        5
+    ),
     "older loop to_thread": lambda work, pool, old, loop: asyncio.run_coroutine_threadsafe(
         through_to_thread(work), loop
     ).result(5),
@@ -201,7 +205,9 @@ def test_an_async_node_does_not_leave_through_a_fresh_context(sidecar: Sidecar, 
     assert [] == till.done
 
 
-def test_a_thread_left_behind_starts_nothing_once_its_node_is_over(sidecar: Sidecar, till: Any, one: Any, rows: Any) -> None:
+def test_a_thread_left_behind_starts_nothing_once_its_node_is_over(
+    sidecar: Sidecar, till: Any, one: Any, rows: Any
+) -> None:
     over, failed = threading.Event(), []
 
     def later() -> None:
@@ -297,9 +303,17 @@ def test_a_write_of_an_abandoned_node_does_not_land(sidecar: Sidecar, one: Any) 
     assert isinstance(errors[0], Refusal)
 
 
-def test_many_threads_and_loops_at_once_keep_to_their_own_contracts(sidecar: Sidecar, till: Any, one: Any, rows: Any) -> None:
-    graph = govern(one(lambda s: {"out": till.lookup.invoke({"amount": s["amount"]})}), contracts={"n": Contract(tools=["lookup"])}, sidecar=sidecar)
-    other = govern(one(lambda s: {"out": till.pay.invoke({"amount": s["amount"]})}), contracts={"n": Contract()}, sidecar=sidecar)
+def test_many_threads_and_loops_at_once_keep_to_their_own_contracts(
+    sidecar: Sidecar, till: Any, one: Any, rows: Any
+) -> None:
+    graph = govern(
+        one(lambda s: {"out": till.lookup.invoke({"amount": s["amount"]})}),
+        contracts={"n": Contract(tools=["lookup"])},
+        sidecar=sidecar,
+    )
+    other = govern(
+        one(lambda s: {"out": till.pay.invoke({"amount": s["amount"]})}), contracts={"n": Contract()}, sidecar=sidecar
+    )
     refused: list[int] = []
 
     def work(number: int) -> None:

@@ -14,7 +14,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, RetryPolicy, interrupt
 from pydantic import AliasChoices, BaseModel, Field
 
-from governance import Contract, SideEffect, Sidecar, Tool, at_most, declares, govern, matches, one_of
+from governance import Contract, Sidecar, SideEffect, Tool, at_most, declares, govern, matches, one_of
 from governance.errors import AuthorityRefused, EffectInDoubt, GovernanceError, Refusal
 
 CALLS: dict[str, Callable[[BaseTool, dict[str, Any]], Any]] = {
@@ -81,7 +81,9 @@ def test_no_async_way_of_calling_a_tool_passes_the_allowlist(how: str, sidecar: 
 
 
 @pytest.mark.parametrize("how", list(CALLS))
-def test_every_way_of_calling_a_tool_is_on_record_once(how: str, sidecar: Sidecar, till: Any, one: Any, rows: Any) -> None:
+def test_every_way_of_calling_a_tool_is_on_record_once(
+    how: str, sidecar: Sidecar, till: Any, one: Any, rows: Any
+) -> None:
     graph = govern(
         one(lambda s: {"out": str(CALLS[how](till.pay, {"amount": 1}))}),
         contracts={"n": Contract(tools=["pay"])},
@@ -386,7 +388,9 @@ def test_a_tool_that_calls_another_tool_stays_inside(sidecar: Sidecar, till: Any
         """Help."""
         return str(till.pay.invoke({"amount": 1}))
 
-    graph = govern(one(lambda s: {"out": helper.invoke({})}), contracts={"n": Contract(tools=["helper"])}, sidecar=sidecar)
+    graph = govern(
+        one(lambda s: {"out": helper.invoke({})}), contracts={"n": Contract(tools=["helper"])}, sidecar=sidecar
+    )
 
     with pytest.raises(AuthorityRefused, match="pay"):
         graph.invoke({"out": ""})
@@ -457,9 +461,7 @@ def test_a_subclass_that_brings_its_own_entry_is_inside(method: str, sidecar: Si
 
     async def node(state: Any) -> Any:
         own = aentry if method.startswith("a") else entry
-        kind: Any = type(
-            "Own", (BaseTool,), {"__module__": __name__, "__annotations__": {}, "_run": _run, method: own}
-        )
+        kind: Any = type("Own", (BaseTool,), {"__module__": __name__, "__annotations__": {}, "_run": _run, method: own})
         sneaky = kind(name="sneaky", description="x")
         result = getattr(sneaky, method)({"amount": 1})
         return {"out": await result if method.startswith("a") else result}
@@ -472,9 +474,7 @@ def test_a_subclass_that_brings_its_own_entry_is_inside(method: str, sidecar: Si
     assert [] == done
 
 
-def test_a_tool_has_no_name_apart_from_the_function_that_runs(
-    sidecar: Sidecar, till: Any, one: Any, rows: Any
-) -> None:
+def test_a_tool_has_no_name_apart_from_the_function_that_runs(sidecar: Sidecar, till: Any, one: Any, rows: Any) -> None:
     """Where name and function are given apart, `rm` runs under an allowed name; here the name is the tool's own."""
     till.pay.metadata = {"name": "lookup"}
     graph = govern(
@@ -522,7 +522,9 @@ def test_a_tool_that_raises_after_its_effect_is_on_record_with_its_arguments(
         """Wipe."""
         raise OSError("wiped half of it")
 
-    graph = govern(one(lambda s: {"out": wipe.invoke({"path": "/x"})}), contracts={"n": Contract(tools=["wipe"])}, sidecar=sidecar)
+    graph = govern(
+        one(lambda s: {"out": wipe.invoke({"path": "/x"})}), contracts={"n": Contract(tools=["wipe"])}, sidecar=sidecar
+    )
 
     with pytest.raises(OSError):
         graph.invoke({"out": ""})
@@ -538,7 +540,9 @@ def test_a_declared_effect_that_raises_leaves_its_intent_on_disk(sidecar: Sideca
         """Wipe."""
         raise OSError("wiped half of it")
 
-    graph = govern(one(lambda s: {"out": wipe.invoke({"path": "/x"})}), contracts={"n": Contract(tools=["wipe"])}, sidecar=sidecar)
+    graph = govern(
+        one(lambda s: {"out": wipe.invoke({"path": "/x"})}), contracts={"n": Contract(tools=["wipe"])}, sidecar=sidecar
+    )
 
     with pytest.raises(OSError):
         graph.invoke({"out": ""})
@@ -551,9 +555,13 @@ class Opaque:
 
 
 @pytest.mark.parametrize(
-    "value", [Opaque(), object, {1, 2}, b"\xff", "\ud800", 2**80, float("nan"), {Opaque(): 1}, lambda: 1], ids=repr
+    "value",
+    [Opaque(), object, {1, 2}, b"\xff", "\ud800", 2**80, float("nan"), {Opaque(): 1}, lambda: 1],
+    ids=["object", "class", "set", "bytes", "surrogate", "huge", "nan", "odd key", "function"],
 )
-def test_arguments_that_are_no_json_are_on_record_all_the_same(value: Any, sidecar: Sidecar, one: Any, rows: Any) -> None:
+def test_arguments_that_are_no_json_are_on_record_all_the_same(
+    value: Any, sidecar: Sidecar, one: Any, rows: Any
+) -> None:
     """A log that raises on them after the tool ran records nothing of what happened."""
     done: list[int] = []
 
@@ -624,7 +632,9 @@ def test_an_effect_happens_once_when_the_node_runs_again(sidecar: Sidecar, till:
         if len(tries) < 3:
             raise ConnectionError("weather")
 
-    graph = govern(one(node, options={"retry_policy": PATIENT}), contracts={"n": Contract(tools=["refund"])}, sidecar=sidecar)
+    graph = govern(
+        one(node, options={"retry_policy": PATIENT}), contracts={"n": Contract(tools=["refund"])}, sidecar=sidecar
+    )
 
     graph.invoke({"out": ""})
 
@@ -640,7 +650,9 @@ def test_a_resampled_argument_at_a_finished_place_is_for_a_person(sidecar: Sidec
         till.refund.invoke({"amount": next(amounts)})
         raise ConnectionError("weather")
 
-    graph = govern(one(node, options={"retry_policy": PATIENT}), contracts={"n": Contract(tools=["refund"])}, sidecar=sidecar)
+    graph = govern(
+        one(node, options={"retry_policy": PATIENT}), contracts={"n": Contract(tools=["refund"])}, sidecar=sidecar
+    )
 
     with pytest.raises(EffectInDoubt):
         graph.invoke({"out": ""})

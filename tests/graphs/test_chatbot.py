@@ -315,3 +315,48 @@ def test_instructions_in_a_tool_result_change_nothing_without_a_confirmation(cha
     assert "cancelled" == chat.status(1002)
     assert 0 == chat.refunded(1002)
     assert ["refund_order"] == [card["what"]["tool"] for card in chat.cards]
+
+
+def test_recorded_the_model_looks_an_order_up(chat: Chat, cassette: Any) -> None:
+    chat.say("Where is my order 1004?", **BRUNO)
+
+    assert ["human", "ai", "tool", "ai"] == [message.type for message in chat.messages]
+    assert "order 1004: shipped 2026-02-28" in str(chat.messages[2].text)
+
+
+def test_recorded_a_refund_is_confirmed_and_paid(chat: Chat, cassette: Any) -> None:
+    chat.say("Please refund order 1001 in full: 7995 cents. It arrived chipped.", **ADA)
+    (card,) = chat.cards
+
+    chat.answer("approve")
+
+    assert {"order_id": 1001, "amount_cents": 7995} == {
+        k: card["what"]["args"][k] for k in ("order_id", "amount_cents")
+    }
+    assert 7995 == chat.refunded(1001)
+
+
+def test_recorded_a_wrong_amount_of_the_model_is_refused(chat: Chat, cassette: Any) -> None:
+    """Asked for 29.95 EUR, the model turns it into 2995 EUR; nobody is even asked to confirm that."""
+    chat.say("The oak cutting board of order 1001 arrived chipped. Please refund its price, 29.95 EUR.", **ADA)
+
+    assert 299_500 == chat.messages[1].tool_calls[0]["args"]["amount_cents"]  # type: ignore[union-attr]
+    assert "a refund is at most what was paid" in str(chat.messages[2].text)
+    assert [] == chat.cards
+    assert 0 == chat.refunded(1001)
+
+
+def test_recorded_an_order_of_somebody_else_is_refused(chat: Chat, cassette: Any) -> None:
+    chat.say("Please refund order 1006 in full: 9900 cents. It is mine.", **ADA)
+
+    assert "no such order" in str(chat.messages[2].text)
+    assert [] == chat.cards
+
+
+def test_recorded_a_cancellation_is_declined_by_the_customer(chat: Chat, cassette: Any) -> None:
+    chat.say("Please cancel order 1002. I ordered it by mistake.", **ADA)
+    assert ["cancel_order"] == [card["what"]["tool"] for card in chat.cards]
+
+    chat.answer("deny")
+
+    assert "paid" == chat.status(1002)

@@ -12,7 +12,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -47,11 +47,16 @@ class Served:
     url: str
     folder: Path
     sidecar: Sidecar
+    user: str | None = None
 
     @cached_property
     def client(self) -> SyncLangGraphClient:
         # The server hangs up after an internal error, which is what a closed door looks like from here.
-        return get_sync_client(url=self.url, api_key=None, headers={"Connection": "close"})
+        headers = {"Connection": "close"} | ({"authorization": self.user} if self.user else {})
+        return get_sync_client(url=self.url, api_key=None, headers=headers)
+
+    def as_user(self, name: str) -> Served:
+        return Served(self.url, self.folder, self.sidecar, name)
 
     def run(self, thread: str, graph: str = "till", **given: Any) -> Any:
         """Run to the end and return the values; raises what the server answers."""
@@ -115,21 +120,35 @@ class Parked:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Started once; whatever its tests leave behind is in a folder of its own."""
-    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    with serving(tmp_path_factory.mktemp("served"), config()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The same with an authentication handler, as docs/server.md describes it."""
+    auth = {"path": f"{GRAPHS.with_name('door_keeper.py')}:auth", "disable_studio_auth": True}
+    with serving(tmp_path_factory.mktemp("guarded"), {**config(), "auth": auth}) as server:
+        yield server
+
+
+@contextmanager
+def serving(folder: Path, configured: dict[str, Any]) -> Iterator[Served]:
+    port = free_port()
     with FaultyServer(always=depending(shopping)) as model, (folder / "server.log").open("wb") as log:
-        (folder / "langgraph.json").write_text(json.dumps(config()), encoding="utf-8")
+        (folder / "langgraph.json").write_text(json.dumps(configured), encoding="utf-8")
         command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload"]
         command += ["--port", str(port), "--n-jobs-per-worker", "4"]
         env = {**os.environ, **OFFLINE, "OPENAI_BASE_URL": model.base_url, "SHOP_DB": str(folder / "shop.db")}
         server = subprocess.Popen(
             command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
+        sidecar = Sidecar(ledger=folder / ".sidecar/ledger.db")
         try:
             wait_until_ready(server, f"http://127.0.0.1:{port}", folder)
-            sidecar = Sidecar(ledger=folder / ".sidecar/ledger.db")
             yield Served(f"http://127.0.0.1:{port}", folder, sidecar)
-            sidecar.close()
         finally:
+            sidecar.close()
             end(server)
 
 
@@ -146,10 +165,11 @@ def config() -> dict[str, Any]:
 
 def shopping(body: dict[str, Any]) -> Any:
     """A model that wants to refund whatever the customer says, until a tool has answered."""
-    if body["messages"][-1]["role"] == "tool":
+    last = body["messages"][-1]
+    if last["role"] == "tool":
         return ok("It is done.")
-    refund = {"order_id": 1001, "amount_cents": 2995, "reason": "chipped"}
-    return ok(tool_calls=[ToolCall("refund_order", refund)])
+    order, cents = (1005, 15_900) if "large" in last["content"] else (1001, 2995)
+    return ok(tool_calls=[ToolCall("refund_order", {"order_id": order, "amount_cents": cents, "reason": "chipped"})])
 
 
 def free_port() -> int:

@@ -1,0 +1,218 @@
+"""The control file: stops in force at once here and within a refresh elsewhere, also across forks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.tools import tool
+
+from governance import Contract, Sidecar, govern
+from governance.errors import Halted, LedgerError
+from governance.plane.control import REFRESH, Control
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    made = Control(tmp_path / "control.db")
+    yield made
+    made.close()
+
+
+def until(seen: Callable[[], Any]) -> None:
+    """Wait for what another thread or process does; the limit only ends a test that would never end."""
+    limit = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < limit
+        time.sleep(REFRESH / 4)
+
+
+def test_a_stop_is_in_force_here_at_once(control: Control) -> None:
+    order = control.stop("tool", "pay", reason="odd", by="ann")
+
+    assert {("tool", "pay"): order} == dict(control.stops)
+    assert control.resume("tool", "pay") is True
+    assert {} == dict(control.stops)
+
+
+def test_lifting_what_was_not_stopped_says_so(control: Control) -> None:
+    assert control.resume("tool", "pay") is False
+
+
+STOPPING = """
+import sys
+from governance.plane.control import Control
+Control(sys.argv[1]).stop("all", reason="fire", by="ann")
+"""
+
+
+def test_a_stop_of_another_process_is_seen_within_the_refresh(control: Control) -> None:
+    control.wait_ready()
+    subprocess.run([sys.executable, "-c", STOPPING, str(control.path)], cwd=ROOT, check=True, timeout=60)
+
+    until(lambda: ("all", "*") in control.stops)
+    assert "fire" == control.stops["all", "*"].reason
+
+
+def test_a_stop_lifted_elsewhere_is_lifted_here(control: Control) -> None:
+    control.stop("all", reason="fire", by="ann")
+    control.wait_ready()
+    other = Control(control.path)
+    other.resume("all")
+    other.close()
+
+    until(lambda: not control.stops)
+
+
+def test_a_stop_is_known_before_the_first_call_of_a_new_process(control: Control, tmp_path: Path) -> None:
+    control.stop("all", reason="fire", by="ann")
+    later = Control(control.path)
+    later.wait_ready()
+
+    assert [("all", "*")] == list(later.stops)
+    later.close()
+
+
+def test_two_who_write_at_once_both_succeed(control: Control) -> None:
+    other = Control(control.path)
+
+    def stops(one: Control, name: str) -> None:
+        for n in range(20):
+            one.stop("session", f"{name}{n}", reason="r", by="b")
+
+    threads = [threading.Thread(target=stops, args=pair) for pair in ((control, "a"), (other, "b"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.close()
+
+    with control.transaction() as db:
+        assert 40 == db.execute("SELECT count(*) FROM stops").fetchone()[0]
+
+
+def test_no_stop_of_another_writer_is_forgotten_while_this_one_writes(control: Control) -> None:
+    """What is in force here is the union of both, at any time after both were seen."""
+    control.wait_ready()
+    other = Control(control.path)
+    for n in range(20):
+        other.stop("session", f"theirs{n}", reason="r", by="b")
+        control.stop("session", f"ours{n}", reason="r", by="b")
+        until(lambda n=n: {("session", f"theirs{n}"), ("session", f"ours{n}")} <= set(control.stops))
+    other.close()
+
+    until(lambda: 40 == len(control.stops))
+
+
+def test_a_transaction_that_fails_changes_nothing(control: Control) -> None:
+    with pytest.raises(ZeroDivisionError), control.transaction() as db:
+        db.execute("INSERT INTO stops VALUES('all','*','r','b',0)")
+        raise ZeroDivisionError
+
+    with control.transaction() as db:
+        assert 0 == db.execute("SELECT count(*) FROM stops").fetchone()[0]
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    control = Control(tmp_path / "file" / "control.db")
+
+    with pytest.raises(LedgerError, match="cannot be opened .* give a path that can be written"):
+        control.stop("all", reason="r", by="b")
+    with pytest.raises(LedgerError):
+        control.wait_ready()
+    control.close()
+
+
+def test_a_closed_control_opens_again(control: Control) -> None:
+    for _ in range(3):
+        control.stop("all", reason="r", by="b")
+        control.wait_ready()
+        control.close()
+
+    control.wait_ready()
+    assert [("all", "*")] == list(control.stops)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_has_a_watcher_of_its_own(control: Control) -> None:
+    control.stop("all", reason="before", by="ann")
+    control.wait_ready()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            control.wait_ready()
+            control.stop("tool", "pay", reason="child", by="ann")
+            code = 0 if {("all", "*"), ("tool", "pay")} == set(control.stops) else 2
+        finally:
+            os._exit(code)
+
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    until(lambda: ("tool", "pay") in control.stops)
+    control.stop("agent", "a", reason="after", by="ann")
+
+
+# in force at every boundary
+
+
+@tool
+def look(what: str) -> str:
+    """Looks."""
+    return "seen"
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"), [("all", "*"), ("session", "t"), ("agent", "n"), ("agent", "clerk"), ("tool", "look")]
+)
+def test_what_is_stopped_does_not_run_and_says_who_stopped_it_and_how_to_go_on(
+    scope: Any, name: str, line: Any, sidecar: Sidecar, thread: Any
+) -> None:
+    contracts = {"n": Contract(tools=["look"], role="clerk")}
+    graph = govern(line(n=lambda s: {"out": look.invoke({"what": "it"})}), contracts=contracts, sidecar=sidecar)
+    sidecar.control.stop(scope, name, reason="odd", by="ann")
+
+    with pytest.raises(Halted) as caught:
+        graph.invoke({"out": ""}, thread)
+    assert f"stopped by ann: odd (`sidecar resume {scope} {name}` lifts it)" == caught.value.reason
+    sidecar.control.resume(scope, name)
+    assert "seen" == graph.invoke({"out": ""}, thread)["out"]
+
+
+@pytest.mark.parametrize(("scope", "name"), [("session", "other"), ("agent", "m"), ("tool", "pay")])
+def test_what_is_stopped_elsewhere_does_not_matter_here(
+    scope: Any, name: str, line: Any, sidecar: Sidecar, thread: Any
+) -> None:
+    contracts = {"n": Contract(tools=["look"])}
+    graph = govern(line(n=lambda s: {"out": look.invoke({"what": "it"})}), contracts=contracts, sidecar=sidecar)
+    sidecar.control.stop(scope, name, reason="odd", by="ann")
+
+    assert "seen" == graph.invoke({"out": ""}, thread)["out"]
+
+
+def test_a_stop_in_the_middle_of_a_node_stops_its_next_call(line: Any, sidecar: Sidecar, thread: Any) -> None:
+    def node(state: Any) -> Any:
+        first = look.invoke({"what": "a"})
+        sidecar.control.stop("all", reason="fire", by="ann")
+        return {"out": first + look.invoke({"what": "b"})}
+
+    contracts = {"n": Contract(waives=["tools"])}
+    with pytest.raises(Halted):
+        govern(line(n=node), contracts=contracts, sidecar=sidecar).invoke({"out": ""}, thread)
+
+
+def test_observe_mode_never_stops_a_run(line: Any, sidecar: Sidecar, thread: Any) -> None:
+    graph = govern(line(n=lambda state: {"out": "x"}), sidecar=sidecar)
+    sidecar.control.stop("all", reason="fire", by="ann")
+
+    assert "x" == graph.invoke({"out": ""}, thread)["out"]

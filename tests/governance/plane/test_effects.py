@@ -1,0 +1,109 @@
+"""Effects by their place: begun, finished, in doubt; one winner among many; the truth after a kill."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+
+from governance.plane.control import Control
+from governance.plane.effects import Effects, Finished, Fresh, InDoubt
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def effects(tmp_path: Path) -> Iterator[Effects]:
+    control = Control(tmp_path / "control.db")
+    yield Effects(control)
+    control.close()
+
+
+def begin(effects: Effects, key: str = "s/p", digest: str = "d", execution: str = "e") -> Any:
+    return effects.begin(
+        key, session="s", tool="pay", digest=digest, args="{}", execution=execution, business=None
+    )  # fmt: skip
+
+
+def test_a_place_is_fresh_once(effects: Effects) -> None:
+    assert isinstance(begin(effects), Fresh)
+    assert InDoubt("d") == begin(effects, digest="other")
+
+
+@pytest.mark.parametrize("outcome", ["paid", None, 3, {"a": [1, 2]}, ToolMessage("paid", tool_call_id="c")])
+def test_a_finished_effect_gives_its_outcome_as_the_value_it_was(outcome: Any, effects: Effects) -> None:
+    begin(effects)
+    effects.finish("s/p", outcome)
+
+    assert Finished("d", outcome) == begin(effects, digest="other")
+
+
+def test_an_intent_that_was_withdrawn_is_forgotten(effects: Effects) -> None:
+    begin(effects)
+    effects.withdraw("s/p")
+
+    assert isinstance(begin(effects), Fresh)
+
+
+def test_a_finished_effect_cannot_be_withdrawn(effects: Effects) -> None:
+    begin(effects)
+    effects.finish("s/p", "paid")
+    effects.withdraw("s/p")
+
+    assert isinstance(begin(effects), Finished)
+
+
+def test_places_do_not_know_of_each_other(effects: Effects) -> None:
+    assert [Fresh()] * 3 == [begin(effects, key) for key in ("s/a", "s/b", "t/a")]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_of_fifty_at_one_place_one_begins(shared: bool, effects: Effects) -> None:
+    """Threads on one connection, or each with its own as processes would have."""
+    found: list[Any] = []
+    gate = threading.Barrier(50)
+
+    def works(one: Effects) -> None:
+        gate.wait()
+        found.append(begin(one))
+
+    own = [effects if shared else Effects(Control(effects.control.path)) for _ in range(50)]
+    begin(effects, "another place")  # the file is there
+    threads = [threading.Thread(target=works, args=(one,)) for one in own]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in own:
+        one.control.close()
+
+    assert 1 == sum(isinstance(one, Fresh) for one in found)
+    assert 49 == sum(isinstance(one, InDoubt) for one in found)
+
+
+KILLED = """
+import os, sys
+from governance.plane.control import Control
+from governance.plane.effects import Effects
+effects = Effects(Control(sys.argv[1]))
+print(type(effects.begin("s/p", session="s", tool="pay", digest="d", args="{}", execution="e", business=None)).__name__)
+if sys.argv[2] == "finished":
+    effects.finish("s/p", "paid")
+sys.stdout.flush()
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(("when", "expected"), [("intent", InDoubt("d")), ("finished", Finished("d", "paid"))])
+def test_after_a_kill_the_place_says_how_far_it_got(when: str, expected: Any, effects: Effects) -> None:
+    run = [sys.executable, "-c", KILLED, str(effects.control.path), when]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert ("Fresh\n", -9) == (done.stdout, done.returncode)
+    assert expected == begin(effects, execution="later")

@@ -1,0 +1,316 @@
+"""The ledger's writer: groups, acknowledgements, forks, threads and loops, a broken disk, bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from governance import Contract, Sidecar, govern
+from governance.errors import LedgerError
+from governance.plane.ledger import QUEUE_LIMIT, Head, Ledger, event_hash
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path / "below" / "ledger.db")
+    yield made
+    made.close()
+
+
+def stored(ledger: Ledger) -> list[tuple[Any, ...]]:
+    db = sqlite3.connect(ledger.path)
+    try:
+        return db.execute("SELECT session,n,ts,kind,path,actor,body,prev,hash FROM events ORDER BY session,n").fetchall()
+    finally:
+        db.close()
+
+
+def holds(rows: list[tuple[Any, ...]]) -> bool:
+    """Whether every session's chain is whole, by a second reading of the rule in the module's docstring."""
+    last: dict[str, tuple[int, str]] = {}
+    for session, n, ts, kind, path, actor, body, prev, digest in rows:
+        before, before_hash = last.get(session, (0, ""))
+        if n != before + 1 or prev != before_hash:
+            return False
+        if event_hash(prev, session, n, ts, kind, path, actor, body) != digest:
+            return False
+        last[session] = n, digest
+    return True
+
+
+def test_nothing_is_opened_before_the_first_event(ledger: Ledger) -> None:
+    assert not ledger.path.parent.exists()
+    assert ledger.head("s") is None
+
+
+def test_a_flush_is_an_acknowledgement_that_everything_before_it_is_on_disk(ledger: Ledger) -> None:
+    for n in range(300):
+        ledger.record("s", "x", body={"n": n})
+    ledger.flush()
+
+    assert 300 == len(stored(ledger))
+    assert holds(stored(ledger))
+
+
+def test_an_async_flush_does_not_block_its_loop(ledger: Ledger) -> None:
+    async def work() -> None:
+        ledger.record("s", "x")
+        await asyncio.gather(ledger.aflush(), ledger.aflush())
+
+    asyncio.run(work())
+
+    assert 1 == len(stored(ledger))
+
+
+def test_events_without_a_flush_are_written_all_the_same(ledger: Ledger) -> None:
+    ledger.record("s", "x")
+    ledger.close()
+
+    assert 1 == len(stored(ledger))
+
+
+def test_a_closed_ledger_starts_again(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.record("s", "x")
+        ledger.close()
+        ledger.close()
+
+    assert [1, 2, 3] == [row[1] for row in stored(ledger)]
+    assert holds(stored(ledger))
+
+
+def test_many_events_are_committed_in_few_groups(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    append = ledger._append
+    monkeypatch.setattr(ledger, "_append", lambda db, events, durable: (sizes.append(len(events)), append(db, events, durable=durable)))
+    for _ in range(1000):
+        ledger.record("s", "x")
+    ledger.flush()
+
+    assert 1000 == sum(sizes)
+    assert len(sizes) < 100
+
+
+def test_threads_and_loops_write_one_whole_chain_each(ledger: Ledger) -> None:
+    async def loops(name: str) -> None:
+        for _ in range(50):
+            ledger.record(name, "x")
+            await asyncio.sleep(0)
+        await ledger.aflush()
+
+    def works(name: str) -> None:
+        for _ in range(50):
+            ledger.record(name, "x")
+            ledger.record("shared", name)
+        asyncio.run(loops(name))
+
+    threads = [threading.Thread(target=works, args=(f"t{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ledger.flush()
+
+    assert 8 * 150 == len(stored(ledger))
+    assert holds(stored(ledger))
+
+
+def test_two_ledgers_on_one_file_keep_one_chain(ledger: Ledger) -> None:
+    """As two processes would: neither believes the head it remembers."""
+    other = Ledger(ledger.path)
+    for one in (ledger, other) * 5:
+        one.record("s", "x")
+        one.flush()
+    other.close()
+
+    assert 10 == len(stored(ledger))
+    assert holds(stored(ledger))
+
+
+WRITING = """
+import sys
+from governance.plane.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+for n in range(200):
+    ledger.record("shared", "x", body={"n": n})
+    if n % 20 == 0:
+        ledger.flush()
+ledger.flush()
+"""
+
+
+def test_several_processes_keep_one_chain(ledger: Ledger) -> None:
+    run = [sys.executable, "-c", WRITING, str(ledger.path)]
+    started = [subprocess.Popen(run, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
+    codes = [process.communicate(timeout=60) and process.returncode for process in started]
+
+    assert [0, 0, 0] == codes
+    assert 600 == len(stored(ledger))
+    assert holds(stored(ledger))
+
+
+KILLED = """
+import os, sys
+from governance.plane.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+for n in range(10):
+    ledger.record("s", "x", body={"n": n})
+ledger.flush()
+print("flushed", flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_was_acknowledged_survives_a_kill(ledger: Ledger) -> None:
+    run = [sys.executable, "-c", KILLED, str(ledger.path)]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert ("flushed\n", -9) == (done.stdout, done.returncode)
+    assert 10 == len(stored(ledger))
+    assert holds(stored(ledger))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_writes_its_own_events_and_none_of_its_parents(ledger: Ledger) -> None:
+    ledger.record("s", "parent")
+    ledger.flush()
+    ledger.record("s", "parent")  # may still be queued in the moment of the fork
+    child = os.fork()
+    if child == 0:
+        try:
+            ledger.record("s", "child")
+            ledger.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    ledger.record("s", "parent")
+    ledger.flush()
+
+    assert ["child", "parent", "parent", "parent"] == sorted(row[3] for row in stored(ledger))
+    assert holds(stored(ledger))
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> Path:
+    """A path where no ledger can be written: a file stands where its directory should be."""
+    (tmp_path / "file").write_text("")
+    return tmp_path / "file" / "ledger.db"
+
+
+def test_a_disk_that_refuses_says_so_to_who_waits_and_to_who_checks(blocked: Path) -> None:
+    ledger = Ledger(blocked)
+    ledger.record("s", "x")
+
+    with pytest.raises(LedgerError, match=r"cannot be written .* free the disk or mend its rights, then restart"):
+        ledger.flush()
+    with pytest.raises(LedgerError):
+        ledger.check()
+    ledger.close()
+
+
+def test_enforce_mode_runs_nothing_without_a_record(blocked: Path, line: Any) -> None:
+    ran: list[int] = []
+    sidecar = Sidecar(ledger=blocked, control=blocked.parent.parent / "control.db")
+    graph = govern(line(n=lambda state: ran.append(1) or {}), contracts={"n": Contract()}, sidecar=sidecar)
+    sidecar.ledger.record("s", "x")
+    with pytest.raises(LedgerError):
+        sidecar.ledger.flush()
+
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="cannot be written"):
+            graph.invoke({"out": ""})
+    assert [] == ran
+    sidecar.close()
+
+
+def test_observe_mode_warns_once_and_goes_on(blocked: Path, line: Any) -> None:
+    sidecar = Sidecar(ledger=blocked)
+    graph = govern(line(n=lambda state: {"out": "x"}), sidecar=sidecar)
+    graph.invoke({"out": ""})
+    with pytest.raises(LedgerError):
+        sidecar.ledger.flush()
+
+    with pytest.warns(RuntimeWarning, match="Sidecar observes without a record") as caught:
+        found = [graph.invoke({"out": ""})["out"] for _ in range(3)]
+    assert ["x"] * 3 == found
+    assert 1 == len(caught)
+    sidecar.close()
+
+
+def test_events_that_cannot_be_written_do_not_pile_up(blocked: Path) -> None:
+    ledger = Ledger(blocked)
+    for _ in range(1000):
+        ledger.record("s", "x")
+    with pytest.raises(LedgerError):
+        ledger.flush()
+
+    assert 0 == len(ledger._queue)
+    ledger.close()
+
+
+def test_a_ledger_too_far_behind_is_as_good_as_broken(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_wake", lambda: None)  # nobody writes
+    for _ in range(QUEUE_LIMIT + 1):
+        ledger._queue.append(("s", 0, "x", "", "", {}))
+
+    with pytest.raises(LedgerError, match="events wait for .*: the disk is too slow"):
+        ledger.check()
+    ledger._queue.clear()
+
+
+def test_heads_of_many_sessions_are_not_all_remembered(ledger: Ledger) -> None:
+    for n in range(5000):
+        ledger.record(f"s{n}", "x")
+    ledger.flush()
+    ledger.record("s0", "x")
+    ledger.flush()
+
+    assert len(ledger._heads) <= 4096
+    assert Head(2, stored(ledger)[1][8], 0) == ledger.head("s0")
+
+
+def test_a_head_counts_what_the_session_has_spent(ledger: Ledger) -> None:
+    ledger.record("s", "x", tokens=7)
+    ledger.record("s", "x", body={"tokens": 5})
+    ledger.record("s", "x", body={"tokens": "many"})
+    ledger.flush()
+    head = ledger.head("s")
+
+    assert head is not None
+    assert (3, 12) == (head.n, head.tokens)
+
+
+@pytest.mark.parametrize("text", ["päth", "\ud800", "x\x00y", "a" * 100_000])
+def test_hostile_text_is_on_record_and_the_chain_holds(text: str, ledger: Ledger) -> None:
+    ledger.record(text, "x", path=text, actor=text, body={"text": text, text: 1})
+    ledger.flush()
+
+    assert 1 == len(stored(ledger))
+    assert holds(stored(ledger))
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_a_value_that_cannot_be_written_down_is_named_and_stops_nobody(ledger: Ledger) -> None:
+    ledger.record("s", "x", body={"value": Hostile(), "tokens": 3})
+    ledger.record("s", "y")
+    ledger.flush()
+
+    assert ["x", "y"] == [row[3] for row in stored(ledger)]
+    assert "unrecordable" in stored(ledger)[0][6]
+    assert ledger.broken is None

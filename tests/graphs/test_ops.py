@@ -1,0 +1,273 @@
+"""The ops graph on real services: what it heals, what it may not do, and what it takes back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from examples.services.admin import serve_admin
+from examples.services.changes import PlatformError
+from examples.services.client import RemotePlatform
+from examples.services.platform import Platform
+from governance import Contract, Policy, Sidecar, coverage, govern, operator
+from governance.errors import ApprovalDenied
+from governance.policy import ApprovalPolicy
+from governance.testing.cassettes import replaying
+from graphs.models import ModelNotConfigured
+from graphs.ops import build, graph
+from graphs.ops_contracts import CONTRACTS
+from tools.incident import ToolInputError
+
+ROOT = Path(__file__).parents[2]
+INCIDENTS = ROOT / "examples/incidents"
+BAD_DEPLOY = ROOT / "cassettes/demo/ops.yaml"
+POOL_EXHAUSTED = ROOT / "cassettes/tests/graphs/pool-exhausted.yaml"
+RECORDED_MODEL = "qwen2.5-coder-1.5b-instruct"
+POLICY = Policy(approvals=ApprovalPolicy(local_operators=("alice",)))
+FOUND = {"service": "orders", "cause": "a release", "evidence": ["deploy:orders:2"]}
+BACK = {"tool": "rollback_deploy", "args": {"service": "orders", "to_version": "1.4.0"}}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RemotePlatform]:
+    """Services in processes of their own, seen as the graph sees them."""
+    with Platform() as platform, serve_admin(platform) as admin:
+        yield RemotePlatform(admin.url)
+
+
+@pytest.fixture
+def platform(running: RemotePlatform, monkeypatch: pytest.MonkeyPatch) -> Iterator[RemotePlatform]:
+    """The services, whole at the start of every test."""
+    monkeypatch.setenv("SERVICES_URL", running.url)
+    yield running
+    running.deploy("orders", "1.4.0")
+    running.set_config("inventory", "pool_size", 8)
+
+
+@dataclass
+class Desk:
+    """One governed session of the graph, with the person who answers its questions."""
+
+    graph: Any
+    sidecar: Sidecar
+    thread: str = "incident"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"configurable": {"thread_id": self.thread}}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(self.graph.get_state(self.config).values)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        (interrupt,) = self.graph.get_state(self.config).interrupts
+        return dict(interrupt.value)
+
+    def take(self, incident: Any) -> None:
+        self.graph.invoke({"incident": incident}, self.config)
+
+    def decide(self, decision: str, **more: Any) -> None:
+        answer = {"card": self.card["card"], "decision": decision, "by": "alice", "reason": "looked at it"}
+        self.graph.invoke(Command(resume=answer), self.config, **more)
+
+    def planned(self, plan: dict[str, Any], **more: Any) -> None:
+        """Run a plan as if a model had made it, up to what `act` makes of it."""
+        incident = json.loads((INCIDENTS / "bad-deploy.json").read_text())
+        made = {"incident": incident, "triage": {"severity": "sev1", "summary": "It fails."}, **more}
+        with operator("alice", reason="a plan of her own"):
+            self.graph.update_state(
+                self.config, {**made, "evidence": {}, "diagnosis": FOUND, "plan": plan}, as_node="plan"
+            )
+        self.graph.invoke(None, self.config, interrupt_after=["act"])
+
+    def record(self, kind: str) -> list[dict[str, Any]]:
+        self.sidecar.ledger.flush()
+        with closing(sqlite3.connect(self.sidecar.ledger.path)) as db:
+            rows = db.execute("SELECT body FROM events WHERE kind=? ORDER BY n", (kind,))
+            return [json.loads(body) for (body,) in rows]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, platform: RemotePlatform) -> Iterator[Desk]:
+    yield from desk_with(tmp_path, CONTRACTS)
+
+
+def desk_with(tmp_path: Path, contracts: dict[str, Contract]) -> Iterator[Desk]:
+    sidecar = Sidecar(ledger=tmp_path / "ledger.db")
+    yield Desk(govern(build(InMemorySaver()), contracts=contracts, policy=POLICY, sidecar=sidecar), sidecar)
+    sidecar.close()
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names under which the recordings were made."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("SIDECAR_MODEL", RECORDED_MODEL)
+
+
+def test_a_bad_deploy_is_rolled_back_and_the_service_heals(desk: Desk, platform: RemotePlatform, model: None) -> None:
+    """Real checkouts fail before and succeed after; the model's answers are a real model's."""
+    platform.break_("bad_deploy")
+    with replaying(BAD_DEPLOY, allow=("127.0.0.1",)):
+        desk.take(str(INCIDENTS / "bad-deploy.json"))
+        desk.decide("approve")
+    rates = [desk.state[when]["success_rate"] for when in ("health_before", "health_after")]
+
+    assert ("healed", [0.6, 1.0]) == (desk.state["outcome"], rates)
+    assert "1.4.0" == platform.state("orders").version
+
+
+def test_an_exhausted_pool_gets_its_size_back(desk: Desk, platform: RemotePlatform, model: None) -> None:
+    """Another incident, another cause, another action."""
+    platform.break_("pool_exhausted")
+    with replaying(POOL_EXHAUSTED, allow=("127.0.0.1",)):
+        desk.take(json.loads((INCIDENTS / "pool-exhausted.json").read_text()))
+        desk.decide("approve")
+
+    assert "healed" == desk.state["outcome"]
+    assert 8 == platform.state("inventory").config["pool_size"]
+
+
+def test_an_action_that_does_not_help_is_taken_back(desk: Desk, platform: RemotePlatform, model: None) -> None:
+    """A second fault, of which the incident knows nothing, keeps the service broken."""
+    platform.break_("bad_deploy")
+    platform.break_("pool_exhausted")
+    with replaying(BAD_DEPLOY, allow=("127.0.0.1",)):
+        desk.take(str(INCIDENTS / "bad-deploy.json"))
+        desk.decide("approve")
+
+    assert "rolled back" == desk.state["outcome"]
+    assert ["1.4.0", "1.5.0"] == [change.after for change in platform.state("orders").history[-2:]]
+
+
+def test_what_the_model_got_wrong_is_stopped_by_the_gates(desk: Desk, platform: RemotePlatform, model: None) -> None:
+    """It blamed the service that only suffers; the reason went back to it, and it named the right one."""
+    with replaying(BAD_DEPLOY, allow=("127.0.0.1",)):
+        desk.take(str(INCIDENTS / "bad-deploy.json"))
+
+    assert "gateway only suffers from orders" in desk.record("gate.revise")[0]["reason"]
+    assert "orders" == desk.state["diagnosis"]["service"]
+
+
+def test_a_diagnosis_that_stays_wrong_goes_to_a_person(tmp_path: Path, platform: RemotePlatform, model: None) -> None:
+    """With one attempt left to the model, somebody is asked; a no ends it, and nothing was changed."""
+    once = {**CONTRACTS, "diagnose": CONTRACTS["diagnose"].narrowed(attempts=1)}
+    (desk,) = [*desk_with(tmp_path, once)]
+    with replaying(BAD_DEPLOY, allow=("127.0.0.1",), complete=False):
+        desk.take(str(INCIDENTS / "bad-deploy.json"))
+
+    assert "gateway" == desk.card["what"]["update"]["diagnosis"]["service"]
+    with pytest.raises(ApprovalDenied, match="diagnose was denied by local:alice: looked at it"):
+        desk.decide("deny")
+
+
+def test_the_card_shows_the_exact_action_and_what_it_would_do(desk: Desk, platform: RemotePlatform) -> None:
+    """The dry run looked at the running service."""
+    platform.break_("bad_deploy")
+    desk.planned(BACK)
+
+    assert BACK == {name: desk.card["what"][name] for name in ("tool", "args")}
+    assert {
+        "dry_run": "would replace orders 1.5.0 by 1.4.0 and restart it; undo: back to 1.5.0",
+        "undo": True,
+    } == desk.card["evidence"]
+
+
+def test_a_denied_action_changes_nothing(desk: Desk, platform: RemotePlatform) -> None:
+    """The next plan is made knowing who said no, and why."""
+    platform.break_("bad_deploy")
+    desk.planned(BACK)
+    before = platform.state("orders")
+    desk.decide("deny", interrupt_after=["act"])
+
+    assert ["Refused: rollback_deploy was denied by local:alice: looked at it"] == desk.state["refused"]
+    assert before == platform.state("orders")
+
+
+def test_after_three_refusals_a_person_takes_over(desk: Desk, platform: RemotePlatform) -> None:
+    """Nothing was changed, and the report says what was tried."""
+    desk.planned({"tool": "restart_service", "args": {"service": "payments"}}, refused=["one", "two"])
+    desk.graph.invoke(None, desk.config)
+
+    assert "handed over" == desk.state["outcome"]
+    assert "nothing was changed; refused: one; two; Refused: act may not call" in desk.state["report"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "reason"),
+    [
+        ("restart_service", {"service": "payments"}, "service must come from the state key 'diagnosis'"),
+        ("rollback_deploy", {"service": "orders", "to_version": "9.9.9"}, "in force before the incident (1.4.0)"),
+        (
+            "set_config",
+            {"service": "orders", "key": "pool_size", "value": "100"},
+            "in force before the incident (nothing was changed)",
+        ),
+    ],
+)
+def test_an_action_outside_the_contract_is_refused_before_anybody_is_asked(
+    desk: Desk, platform: RemotePlatform, tool: str, args: dict[str, Any], reason: str
+) -> None:
+    """Another service, another version, a new setting: the model reads why and may plan again."""
+    before = [platform.state(name) for name in platform.services()]
+    desk.planned({"tool": tool, "args": args})
+
+    assert reason in desk.state["refused"][0]
+    assert reason in desk.record("tool.answered")[0]["reason"]
+    assert before == [platform.state(name) for name in platform.services()]
+
+
+def test_an_action_that_cannot_be_done_is_told_and_not_tried(
+    desk: Desk, platform: RemotePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dry run finds it out, and nobody is asked to approve it."""
+    monkeypatch.setenv("SERVICES_URL", "http://127.0.0.1:9")
+    desk.planned(BACK)
+
+    assert "no services answer at http://127.0.0.1:9" in desk.state["refused"][0]
+
+
+def test_an_incident_file_that_is_missing_says_so(desk: Desk) -> None:
+    """One line, before anything was spent."""
+    with pytest.raises(ToolInputError, match=r"none\.json: expected an incident file, got No such file"):
+        desk.take("none.json")
+
+
+def test_a_malformed_alert_is_named_with_its_place(desk: Desk) -> None:
+    """Field, what was expected, what came."""
+    incident = json.loads((INCIDENTS / "bad-deploy.json").read_text())
+    incident["alerts"][0]["severity"] = "loud"
+    with pytest.raises(ToolInputError, match=r"alerts\[0\].severity: expected 'critical', 'warning' or 'info'"):
+        desk.take(incident)
+
+
+def test_services_that_do_not_run_are_said_to_not_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that starts them."""
+    monkeypatch.setenv("SERVICES_URL", "http://127.0.0.1:9")
+    with pytest.raises(PlatformError, match=r"start them with `python -m examples\.services up`"):
+        desk.take(str(INCIDENTS / "bad-deploy.json"))
+
+
+def test_without_an_endpoint_the_error_says_what_to_set(desk: Desk) -> None:
+    """Nothing reached a network."""
+    with pytest.raises(ModelNotConfigured, match="expected OPENAI_API_KEY, or OPENAI_BASE_URL"):
+        desk.take(str(INCIDENTS / "bad-deploy.json"))
+
+
+def test_every_step_of_the_served_graph_is_enforced() -> None:
+    """The graph of langgraph.json, imported without a key, waives nothing."""
+    report = coverage(graph)
+
+    assert set(CONTRACTS) == {node.place for node in report.nodes}
+    assert {("enforce", ())} == {(node.state, node.waived) for node in report.nodes}
