@@ -1,7 +1,7 @@
 """The support agent of a small shop, every step inside its contract.
 
     login -> answer -> serve  (look up, cancel, refund: the customer confirms the exact action)
-               ^   \\-> refer  (a refund above the limit: a person of the shop decides)
+               ^   +-> refer  (a refund above the limit: a person of the shop decides)
                +------ both lead back to the answer
 
 Who the customer is comes from the sign-in, never from the model. What the model asks for is checked
@@ -11,10 +11,11 @@ twice: by the contract before anybody is asked, and by the shop when it happens.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from langchain_core.messages import AIMessage, SystemMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -69,16 +70,16 @@ def login(state: Chat) -> dict[str, Any]:
     try:
         found = shop().find_customer(state.get("email", ""), postcode=postcode).email
     except NotAuthenticated:
-        return say("That email address and postcode do not belong together.")
+        return say("That email address and postcode do not belong together.") | {"postcode": ""}
     if known and known != found:
-        return say("One conversation serves one customer; please start a new one.")
+        return say("One conversation serves one customer; please start a new one.") | {"postcode": ""}
     return {"customer": found, "postcode": ""}
 
 
 def answer(state: Chat) -> dict[str, Any]:
     """Let the model answer, or ask for tools."""
     model = chat_model().bind_tools(list(desk(state["customer"]).values()))
-    return {"messages": [model.invoke([SystemMessage(PROMPT), *state["messages"]])]}
+    return {"messages": [model.invoke([SystemMessage(PROMPT), *closed(state["messages"])])]}
 
 
 def serve(state: Asked) -> dict[str, Any]:
@@ -104,6 +105,16 @@ def calls(state: Chat) -> list[Send] | str:
 def desk_of(call: ToolCall) -> str:
     amount = call["args"].get("amount_cents")
     return "refer" if isinstance(amount, int) and POLICY.needs_person(amount) else "serve"
+
+
+def closed(messages: list[AnyMessage]) -> Iterator[AnyMessage]:
+    """The conversation with an answer to every tool call, also to one the customer talked past."""
+    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
+    for message in messages:
+        yield message
+        for call in message.tool_calls if isinstance(message, AIMessage) else ():
+            if call["id"] not in answered:
+                yield ToolMessage("left open; look it up again", tool_call_id=call["id"] or "", status="error")
 
 
 def shop() -> Shop:

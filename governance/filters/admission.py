@@ -13,8 +13,7 @@ class Admission:
         policy, session = call.governance.policy, call.session
         limit = policy.loops.visits
         if limit is not None:
-            with session.lock:
-                visits = session.visits[call.place] = session.visits.get(call.place, 0) + 1
+            visits = session.visit(call.place)
             if visits > limit:
                 raise LoopStopped(
                     f"{call.place} ran {visits - 1} times in this session, the policy allows {limit}",

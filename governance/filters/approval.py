@@ -196,5 +196,11 @@ def note(call: Call, kind: str, card: Card, refused: str = "") -> None:
         kind,
         path=call.path,
         actor=card.principal or card.proposer,
-        body={"card": card.id, "what": card.what, "digest": card.digest, "reason": refused or card.reason},
+        body={
+            "card": card.id,
+            "what": card.what,
+            "digest": card.digest,
+            "reason": refused or card.reason,
+            **({} if card.edited is None else {"edited": card.edited}),
+        },
     )

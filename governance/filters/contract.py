@@ -121,7 +121,7 @@ def is_overwrite(value: Any) -> bool:
 
 def with_feedback(given: Any, call: NodeCall) -> Any:
     """What a gate or the contract said about the last attempt, where the node will find it."""
-    words = call.session.feedback.pop(call.path, None)
+    words = call.session.said(call.path)
     key = call.contract.feedback
     if words is None or not isinstance(given, dict):
         return given

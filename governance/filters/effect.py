@@ -27,17 +27,18 @@ class EffectFilter:
         effects, ledger = call.governance.effects, call.governance.ledger
         key, args = f"{call.session.id}/{call.path}", canonical.text(call.args)
         digest = canonical.digest([call.name, call.args])
+        business = business_key(effect, call)
         row = {
             "tool": call.name,
             "args": dict(call.args),
-            "business": business_key(effect, call),
+            "business": business,
             "execution": call.execution,
         }
         ledger.record(call.session.id, "effect.intent", path=call.path, actor=call.name, body=row)
         known = yield Run(
             lambda: effects.begin(
                 key, session=call.session.id, tool=call.name, digest=digest, args=args,
-                execution=call.execution, business=row["business"],
+                execution=call.execution, business=business,
             )
         )  # fmt: skip
         if isinstance(known, (Finished, InDoubt)) and known.digest != digest:

@@ -15,8 +15,7 @@ class Loops:
             return (yield Proceed(call))
         session, wanted = call.session, call.governance.policy.loops.repeats
         asked = (call.name, canonical.digest(call.args))
-        with session.lock:
-            last = list(session.repeats)[-wanted:]
+        last = session.last_calls(wanted)
         if len(last) == wanted and all(one == last[0] for one in last) and last[0][:2] == asked:
             raise LoopStopped(
                 f"{call.name} was called {wanted} times in a row with the same arguments and the same result",
@@ -24,6 +23,5 @@ class Loops:
             )
         result = yield Proceed(call)
         content = getattr(result, "content", result)
-        with session.lock:
-            session.repeats.append((*asked, canonical.digest(content)))
+        session.note_call((*asked, canonical.digest(content)), keep=wanted)
         return result

@@ -64,7 +64,7 @@ class InnerRecord:
         started = time.perf_counter_ns()
         # Before the tool runs: it may change its arguments, and the record shows what it was given.
         args = {} if isinstance(call, ModelCall) else {"args": json.loads(canonical.text(call.args))}
-        word, body = "ended", {}
+        word, body = "ended", dict[str, Any]()
         try:
             return (yield Proceed(call))
         except BaseException as error:

@@ -10,5 +10,5 @@ def repair(call: NodeCall, reason: str) -> Revise | None:
     """Another attempt with feedback, where one is left and the node has changed nothing outside."""
     if call.attempt >= call.contract.attempts or call.effects_done:
         return None
-    call.session.feedback[call.path] = reason
+    call.session.say(call.path, reason)
     return Revise(f"{call.place} should try again: {reason}")

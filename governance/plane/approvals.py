@@ -217,7 +217,9 @@ class Approvals:
         return self._settle(card, "expired", by=Principal("clock", "code"), reason="nobody answered in time")
 
     def supersede(self, card: Card) -> Card:
-        return self._settle(card, "superseded", by=Principal("policy", "code"), reason="contract or proposal changed")
+        return self._settle(
+            card, "superseded", by=Principal("policy", "code"), reason="contract or proposal changed", late=True
+        )
 
     def commit(self, card: Card) -> Card:
         """Mark that what was approved has been committed."""
@@ -230,10 +232,15 @@ class Approvals:
         """What was proposed, as the value it was."""
         return self._serde.loads_typed((card.payload_type, card.payload))
 
-    def _settle(self, card: Card, state: State, *, by: Principal, reason: str, edited: Any = None) -> Card:
+    def _settle(
+        self, card: Card, state: State, *, by: Principal, reason: str, edited: Any = None, late: bool = False
+    ) -> Card:
+        # Whoever decides second, on a card that looked open to both, must not undo the first decision.
+        before = "('pending','approved','edited')" if late else "('pending')"
         with self.control.transaction() as db:
             changed = db.execute(
-                "UPDATE cards SET state=?, principal=?, reason=?, edited=?, decided=? WHERE id=? AND state IN ('pending','approved','edited')",
+                "UPDATE cards SET state=?, principal=?, reason=?, edited=?, decided=? "
+                f"WHERE id=? AND state IN {before}",
                 (
                     state,
                     f"{by.how}:{by.name}",

@@ -63,6 +63,18 @@ class Stop(NamedTuple):
 class Control:
     """The control file of one installation."""
 
+    _lock: threading.RLock
+    _db: sqlite3.Connection | None
+    _watcher: threading.Thread | None
+    _ended: threading.Event
+    _ready: threading.Event
+    _failed: LedgerError | None
+    _version: int
+    _stops: Mapping[tuple[str, str], Stop]
+    _cards: dict[str, dict[str, str]]
+    ready: bool
+    """Whether the snapshot has been read and is kept fresh; a plain attribute, as every call asks."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._reset()
@@ -164,15 +176,10 @@ class Control:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
-        self._db: sqlite3.Connection | None = None
-        self._watcher: threading.Thread | None = None
-        self._ended, self._ready = threading.Event(), threading.Event()
-        self.ready = False
-        """Whether the snapshot has been read and is kept fresh; a plain attribute, as every call asks."""
-        self._failed: LedgerError | None = None
+        self._db, self._watcher, self._failed = None, None, None
+        self._ended, self._ready, self.ready = threading.Event(), threading.Event(), False
         self._version = -1
-        self._stops: Mapping[tuple[str, str], Stop] = MappingProxyType({})
-        self._cards: dict[str, dict[str, str]] = {}
+        self._stops, self._cards = MappingProxyType({}), {}
 
     def _connect(self) -> sqlite3.Connection:
         if self._db is None:

@@ -129,7 +129,7 @@ class Ledger:
     def check(self) -> None:
         """Raise where the ledger is broken or so far behind that memory would be at risk."""
         if self.broken is not None:
-            raise self.broken
+            raise LedgerError(self.broken.reason, **self.broken.facts)  # a new one: one object would grow a traceback
         if len(self._queue) > QUEUE_LIMIT:
             raise LedgerError(
                 f"{len(self._queue)} events wait for {self.path}: the disk is too slow", code="ledger-behind"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-SESSIONS_KEPT = 20_000
+SESSIONS_KEPT = 4_096
 
 
 class Session:
@@ -21,9 +20,37 @@ class Session:
         self.tokens = 0
         self.known = False
         """Whether what earlier processes spent has been read from the ledger."""
-        self.visits: dict[str, int] = {}
-        self.repeats: deque[tuple[Any, ...]] = deque(maxlen=16)
-        self.feedback: dict[str, str] = {}
+        # Made when first needed: most sessions need none of them, and there are many sessions.
+        self.visits: dict[str, int] | None = None
+        self.repeats: list[tuple[Any, ...]] | None = None
+        self.feedback: dict[str, str] | None = None
+
+    def visit(self, place: str) -> int:
+        """Count one more execution of a place; how many there have been."""
+        with self.lock:
+            if self.visits is None:
+                self.visits = {}
+            self.visits[place] = self.visits.get(place, 0) + 1
+            return self.visits[place]
+
+    def last_calls(self, number: int) -> list[tuple[Any, ...]]:
+        """The newest tool calls with their results, the oldest first."""
+        with self.lock:
+            return (self.repeats or [])[-number:]
+
+    def note_call(self, seen: tuple[Any, ...], *, keep: int) -> None:
+        with self.lock:
+            self.repeats = [*(self.repeats or []), seen][-keep:]
+
+    def say(self, path: str, words: str) -> None:
+        """Leave words for the next attempt at a place."""
+        with self.lock:
+            self.feedback = {**(self.feedback or {}), path: words}
+
+    def said(self, path: str) -> str | None:
+        """What was left for this attempt; it is said once."""
+        with self.lock:
+            return self.feedback.pop(path, None) if self.feedback else None
 
 
 class Sessions:

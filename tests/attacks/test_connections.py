@@ -188,7 +188,7 @@ def test_a_named_host_is_reached_and_on_record(
     host: str, sidecar: Sidecar, one: Any, rows: Any, listener: tuple[str, int, list[int]]
 ) -> None:
     """What a contract allows is still an action: it is recorded."""
-    _, port, seen = listener
+    _, port, _ = listener
     node = lambda s: {"out": str(connect(host, port))}  # noqa: E731
     graph = govern(one(node), contracts={"n": Contract(hosts=["127.0.0.1", "localhost"])}, sidecar=sidecar)
 

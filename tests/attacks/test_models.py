@@ -131,7 +131,7 @@ def test_no_way_of_asking_a_model_passes_a_halt(way: str, sidecar: Sidecar, one:
 class Own(BaseChatModel):
     """A model that answers by itself wherever it can."""
 
-    asked: list[str] = []
+    asked: list[str] = []  # noqa: RUF012 - a pydantic field
 
     @property
     def _llm_type(self) -> str:
@@ -191,7 +191,7 @@ def test_a_model_that_brings_its_own_entry_is_inside(way: str, kind: Any, sideca
 class Completing(BaseLLM):
     """A completion model, of the older kind."""
 
-    asked: list[str] = []
+    asked: list[str] = []  # noqa: RUF012 - a pydantic field
 
     @property
     def _llm_type(self) -> str:
@@ -362,14 +362,13 @@ def test_a_call_that_ends_badly_is_paid_here_and_after_a_restart(
 
 def test_a_budget_is_not_reset_by_a_restart(sidecar: Sidecar, one: Any, thread: Any, tmp_path: Any) -> None:
     policy = Policy(budget=BudgetPolicy(session_tokens=200, answer_tokens=100))
-    build = (
-        lambda used: govern(  # noqa: E731
-            one(lambda s: {"out": str(ScriptedChatModel(["word " * 90]).invoke("hi").content)[:3]}),
-            contracts={"n": Contract()},
-            policy=policy,
-            sidecar=used,
-        )
-    )
+
+    def build(used: Sidecar) -> Any:
+        def ask(state: Any) -> Any:
+            return {"out": str(ScriptedChatModel(["word " * 90]).invoke("hi").content)[:3]}
+
+        return govern(one(ask), contracts={"n": Contract()}, policy=policy, sidecar=used)
+
     build(sidecar).invoke({"out": ""}, thread)
     sidecar.close()
     again = Sidecar(ledger=sidecar.ledger.path)

@@ -1,4 +1,4 @@
-"""Every shape a node can have, started every way LangGraph can start it: the contract holds and the run is on record."""
+"""Every shape a node can have, started every way LangGraph can start it: the contract holds."""
 
 from __future__ import annotations
 

@@ -127,6 +127,16 @@ def test_a_conversation_never_changes_its_customer(chat: Chat, model: Any) -> No
     assert "ada@example.com" == chat.graph.get_state(chat.config).values["customer"]
 
 
+def test_after_a_failed_attempt_the_customer_of_the_conversation_goes_on(chat: Chat, model: Any) -> None:
+    model("Hello.", "Still here.")
+    chat.say("Hello", **ADA)
+    chat.say("I am Bruno now", **BRUNO)
+
+    chat.say("Never mind")
+
+    assert "Still here." == chat.last
+
+
 def test_the_customer_cannot_be_named_from_outside(chat: Chat, model: Any) -> None:
     asked = model()
 
@@ -186,6 +196,16 @@ def test_a_yes_in_the_chat_is_not_a_confirmation(said: str, chat: Chat, model: A
 
     assert 0 == chat.refunded(1001)
     assert 1 == len(chat.cards)
+
+
+def test_a_call_that_the_customer_talked_past_is_closed_for_the_model(chat: Chat, model: Any) -> None:
+    """Providers refuse a conversation in which a tool call has no answer."""
+    asked = model(refund(1001, 2995), "As you like.")
+    chat.say("29.95 EUR back for order 1001, please", **ADA)
+
+    chat.say("No, wait.")
+
+    assert ["system", "human", "ai", "tool", "human"] == [message.type for message in asked.calls[-1].messages]
 
 
 def test_the_same_refund_asked_again_is_paid_once(chat: Chat, model: Any) -> None:

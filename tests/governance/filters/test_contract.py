@@ -46,7 +46,7 @@ def test_an_update_outside_the_contract_is_refused(update: Any, words: str, line
         graph.invoke({"out": ""})
 
 
-@pytest.mark.parametrize("update", [Command(goto="hidden"), Command(goto=Send("hidden", {})), [Send("hidden", {})]])
+@pytest.mark.parametrize("update", [Command(goto="hidden"), Command(goto=Send("hidden", {})), [Command(goto=["hidden"])]])
 def test_control_sent_where_no_edge_leads_is_refused(update: Any, sidecar: Sidecar) -> None:
     graph = govern(_apart(returning(update)), contracts={"*": Contract()}, sidecar=sidecar)
 

@@ -201,14 +201,24 @@ def test_what_is_stopped_elsewhere_does_not_matter_here(
 
 
 def test_a_stop_in_the_middle_of_a_node_stops_its_next_call(line: Any, sidecar: Sidecar, thread: Any) -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    def presses() -> None:
+        begun.wait()
+        sidecar.control.stop("all", reason="fire", by="ann")
+        stopped.set()
+
     def node(state: Any) -> Any:
         first = look.invoke({"what": "a"})
-        sidecar.control.stop("all", reason="fire", by="ann")
+        begun.set()
+        stopped.wait()
         return {"out": first + look.invoke({"what": "b"})}
 
-    contracts = {"n": Contract(waives=["tools"])}
-    with pytest.raises(Halted):
-        govern(line(n=node), contracts=contracts, sidecar=sidecar).invoke({"out": ""}, thread)
+    person = threading.Thread(target=presses)
+    person.start()
+    with pytest.raises(Halted, match="look|fire"):
+        govern(line(n=node), contracts={"n": Contract(tools=["look"])}, sidecar=sidecar).invoke({"out": ""}, thread)
+    person.join()
 
 
 def test_observe_mode_never_stops_a_run(line: Any, sidecar: Sidecar, thread: Any) -> None:
