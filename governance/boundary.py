@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from langgraph.errors import GraphInterrupt
 
@@ -45,49 +44,39 @@ if hasattr(os, "register_at_fork"):
 def current_call() -> Call | None:
     """The innermost governed call of this code, also in threads it started and in contexts it made up."""
     call = CURRENT.get()
-    if call is None and (_tasks or _threads):
-        call = _threads.get(threading.get_ident())
-        task = _task() if call is None and _tasks else None
-        if task is not None:
-            call = _tasks.get(task)
+    if call is None and _places:
+        call = _places.get(threading.get_ident()) or _places.get(_here())
     return call
 
 
-Mark = tuple[Any, Call | None]
+Mark = tuple[int, Call | None]
 
 
 def mark_place(call: Call) -> Mark:
     """Bind this thread, or this asyncio task, to a call: a second net beside the context, which code can leave."""
-    task = _task()
-    if task is None:
-        thread = threading.get_ident()
-        before = _threads.get(thread)
-        _threads[thread] = call
-        return thread, before
-    before = _tasks.get(task)
-    _tasks[task] = call
-    return task, before
+    place = _here()
+    before = _places.get(place)
+    _places[place] = call
+    return place, before
 
 
 def unmark_place(mark: Mark) -> None:
     place, before = mark
-    marks: Any = _threads if isinstance(place, int) else _tasks
     if before is None:
-        marks.pop(place, None)
+        _places.pop(place, None)
     else:
-        marks[place] = before
+        _places[place] = before
 
 
-def _task() -> Any:
-    """The asyncio task that runs here, or None in plain threads."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
+def _here() -> int:
+    """The asyncio task that runs here, as a negative number, or else the thread."""
+    loop = asyncio._get_running_loop()  # the public way raises where there is none, which costs ten times as much
+    task = asyncio.current_task(loop) if loop is not None else None
+    return threading.get_ident() if task is None else -id(task)
 
 
-_threads: dict[int, Call] = {}
-_tasks: WeakKeyDictionary[Any, Call] = WeakKeyDictionary()
+_places: dict[int, Call] = {}
+"""Every mark is taken back before its task or thread ends, so that no number stands for two of them."""
 
 
 def missing_contract(place: str, parent: Call | None) -> ContractViolation:
@@ -108,9 +97,9 @@ def run_node(call: NodeCall, perform: Callable[[NodeCall], Any]) -> Any:
     return chain.run(chain.Chain(call.bound.filters, call), perform)
 
 
-async def arun_node(call: NodeCall, perform: Callable[[NodeCall], Awaitable[Any]]) -> Any:
+def arun_node(call: NodeCall, perform: Callable[[NodeCall], Awaitable[Any]]) -> Awaitable[Any]:
     """Run a node inside its chain, in async code."""
-    return await chain.arun(chain.Chain(call.bound.filters, call), perform)
+    return chain.arun(chain.Chain(call.bound.filters, call), perform)
 
 
 def model_call(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:

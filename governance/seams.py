@@ -17,6 +17,7 @@ import functools
 import inspect
 import os
 import threading
+import time
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -424,7 +425,7 @@ def _branch(path: Sequence[Any]) -> str:
 
 
 def _session(conf: Mapping[str, Any], runtime: Any) -> str:
-    """The thread's id; a run without a thread is a session of its own."""
+    """The thread's id; a run without a thread is a session of its own, named so that its rows are appended."""
     thread = conf.get(CONFIG_KEY_THREAD_ID)
     if thread is not None:
         return str(thread).encode("utf-8", "backslashreplace").decode()
@@ -434,7 +435,7 @@ def _session(conf: Mapping[str, Any], runtime: Any) -> str:
         with _lock:
             while len(_runs) >= RUNS_KEPT:
                 _runs.pop(next(iter(_runs)), None)
-            known = _runs[id(control)] = (control, f"run-{os.urandom(16).hex()}")
+            known = _runs[id(control)] = (control, f"run-{time.time_ns():016x}{os.urandom(8).hex()}")
     return known[1]
 
 

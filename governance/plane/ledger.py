@@ -20,10 +20,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,9 +38,10 @@ CREATE TABLE IF NOT EXISTS heads(
     session TEXT PRIMARY KEY, n INTEGER NOT NULL, hash TEXT NOT NULL, tokens INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version=1;
 """
+COLUMNS = 9
 ROWS = 64
-"""Rows one statement inserts: SQLite gives up the interpreter's lock at each, and taking it back from a
-busy event loop costs more than the row."""
+"""Rows one statement inserts at most: SQLite gives up the interpreter's lock at each, and taking it back
+from a busy event loop costs more than the row."""
 UPSERT = (
     "INSERT INTO heads(session,n,hash,tokens) VALUES(?,?,?,?) "
     "ON CONFLICT(session) DO UPDATE SET n=excluded.n, hash=excluded.hash, tokens=excluded.tokens"
@@ -81,6 +81,16 @@ def insert(rows: int) -> str:
     return "INSERT INTO events(session,n,ts,kind,path,actor,body,prev,hash) VALUES" + ",".join(
         ["(?,?,?,?,?,?,?,?,?)"] * rows
     )
+
+
+def parts(rows: int) -> Iterator[int]:
+    """Sizes of the statements that insert so many rows: few sizes, since a new one costs 100 rows to prepare."""
+    size = ROWS
+    while rows:
+        while size > rows:
+            size //= 2
+        yield size
+        rows -= size
 
 
 class Ledger:
@@ -269,10 +279,12 @@ class Ledger:
                 self._heads.clear()
                 self._data_version = version
             touched: dict[str, Head] = {}
-            rows = [self._row(db, event, touched) for event in events]
-            for start in range(0, len(rows), ROWS):
-                some = rows[start : start + ROWS]
-                db.execute(insert(len(some)), list(chain.from_iterable(some)))
+            values = self._chained(db, events, touched)
+            start = 0
+            for rows in parts(len(events)):
+                end = start + rows * COLUMNS
+                db.execute(insert(rows), values[start:end])
+                start = end
             db.executemany(UPSERT, [(session, *head) for session, head in touched.items()])
             db.execute("COMMIT")
         except BaseException:
@@ -281,18 +293,31 @@ class Ledger:
             raise
         self._remember(touched)
 
-    def _row(self, db: sqlite3.Connection, event: Event, touched: dict[str, Head]) -> tuple[Any, ...]:
-        session, ts, kind, path, actor, text, tokens = event
-        if not (session.isascii() and path.isascii() and actor.isascii()):
-            session, path, actor = _stored(session), _stored(path), _stored(actor)
-        head = touched.get(session) or self._heads.get(session)
-        if head is None:
+    def _chained(self, db: sqlite3.Connection, events: list[Event], touched: dict[str, Head]) -> list[Any]:
+        """The columns of all rows, one after the other; `touched` becomes the new ends of the chains."""
+        values: list[Any] = []
+        current, n, prev, used = None, 0, "", 0
+        for session, ts, kind, path, actor, text, tokens in events:
+            if not (session.isascii() and path.isascii() and actor.isascii()):
+                session, path, actor = _stored(session), _stored(path), _stored(actor)
+            if session != current:  # events of one session mostly follow each other
+                if current is not None:
+                    touched[current] = Head(n, prev, used)
+                current, (n, prev, used) = session, touched.get(session) or self._head(db, session)
+            n += 1
+            digest = event_hash(prev, session, n, ts, kind, path, actor, text)
+            values += (session, n, ts, kind, path, actor, text, prev, digest)
+            prev, used = digest, used + tokens
+        if current is not None:
+            touched[current] = Head(n, prev, used)
+        return values
+
+    def _head(self, db: sqlite3.Connection, session: str) -> Head:
+        known = self._heads.get(session)
+        if known is None:
             found = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
-            head = Head(*found) if found else Head(0, "", 0)
-        n, prev = head.n + 1, head.hash
-        digest = event_hash(prev, session, n, ts, kind, path, actor, text)
-        touched[session] = Head(n, digest, head.tokens + tokens)
-        return (session, n, ts, kind, path, actor, text, prev, digest)
+            known = Head(*found) if found else Head(0, "", 0)
+        return known
 
     def _remember(self, touched: dict[str, Head]) -> None:
         if len(self._heads) + len(touched) > HEADS_KEPT:

@@ -108,23 +108,6 @@ def test_an_observed_graph_inside_an_enforced_node_is_not_loosened_by_it(sidecar
     assert [] == till.done
 
 
-def test_a_graph_made_on_the_fly_does_not_borrow_the_contract_of_another(sidecar: Sidecar, till: Any, one: Any) -> None:
-    """A place that govern() found belongs to the graph found there; code cannot take its name."""
-    known = one(lambda s: {"out": "fine"})
-
-    def node(state: Any) -> Any:
-        if state["out"] == "never":
-            return known.invoke(state)
-        return one(lambda s: {"out": till.pay.invoke({"amount": 1})}).invoke({"out": ""})
-
-    graph = govern(one(node), contracts={"n": Contract(), "n/n": Contract(tools=["pay"])}, sidecar=sidecar)
-
-    with pytest.raises(Refusal):
-        graph.invoke({"out": ""})
-
-    assert [] == till.done
-
-
 def test_governing_one_parent_does_not_change_another(sidecar: Sidecar, till: Any, one: Any) -> None:
     """The same nested graph under two parents obeys each parent's contracts in turn."""
     shared = one(lambda s: {"out": till.pay.invoke({"amount": 1})})
