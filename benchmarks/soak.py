@@ -24,7 +24,7 @@ from langgraph.graph import START, StateGraph
 from rich.progress import track
 
 from benchmarks.report import Target, report
-from governance import Contract, GovernanceError, SideEffect, Sidecar, Tool, Verdict, at_most, declares, govern
+from governance import Contract, GovernanceError, Sidecar, SideEffect, Tool, Verdict, at_most, declares, govern
 
 TARGETS = {
     "rss_growth_mb": Target(8.0),

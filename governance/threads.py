@@ -70,7 +70,7 @@ def _patch_threads() -> None:
 
     _thread.start_new_thread = governed_bare
     threading.Thread.start = governed_start  # type: ignore[method-assign]
-    ThreadPoolExecutor.submit = governed_submit  # type: ignore[method-assign]
+    ThreadPoolExecutor.submit = governed_submit  # type: ignore[method-assign,assignment]
 
 
 def _patch_pools() -> None:
@@ -88,7 +88,7 @@ def _patch_pools() -> None:
         return hand_over(self, fn, *args, **kwargs)
 
     multiprocessing.process.BaseProcess.start = governed_begin  # type: ignore[method-assign]
-    ProcessPoolExecutor.submit = governed_hand_over  # type: ignore[method-assign]
+    ProcessPoolExecutor.submit = governed_hand_over  # type: ignore[method-assign,assignment]
     for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
         setattr(pool, name, _pooled(getattr(pool, name)))
 

@@ -74,7 +74,7 @@ def main():
     failed = [other for other in others if not try_on(other)]
     if failed:
         versions = ", ".join(failed)
-        sys.exit(f"seams: failed on LangGraph {versions}; mend governance/seams.py or narrow {requirement}")
+        sys.exit(f"seams: failed on LangGraph {versions}; mend governance/seams/ or narrow {requirement}")
     return print(f"seams: passed on LangGraph {', '.join(others)} too", flush=True)
 
 

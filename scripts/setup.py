@@ -60,9 +60,7 @@ def prepare(uv, digest):
         print(f"setup: creating .venv with Python {sys.version.split()[0]}", flush=True)
         run("create .venv (Debian and Ubuntu need: apt install python3-venv)", create(uv))
     STAMP.write_text(UNFINISHED)
-    print(
-        f"setup: installing into .venv with {'uv' if uv else 'pip'}; a first time takes minutes", flush=True
-    )
+    print(f"setup: installing into .venv with {'uv' if uv else 'pip'}; a first time takes minutes", flush=True)
     run("install the project", install(uv))
     STAMP.write_text(digest)
 

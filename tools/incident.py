@@ -215,9 +215,7 @@ def load_incident(path: str | Path) -> Incident:
     try:
         if file.stat().st_size > LARGEST_BYTES:
             got = f"{file.stat().st_size} bytes"
-            raise ToolInputError(
-                str(path), expected=f"at most {LARGEST_BYTES} bytes", got=got, remedy="sample it"
-            )
+            raise ToolInputError(str(path), expected=f"at most {LARGEST_BYTES} bytes", got=got, remedy="sample it")
         given = json.loads(file.read_text(encoding="utf-8"))
     except OSError as missing:
         raise ToolInputError(

@@ -120,9 +120,7 @@ def rollback_tool(platform: Platform, *, key: str | None = None) -> BaseTool:
     def reconcile(args: Mapping[str, Any]) -> Outcome | None:
         history = platform.state(str(args["service"])).history
         deploys = [change for change in history if change.kind == "deploy"]
-        return (
-            described(deploys[-1]) if len(deploys) > 1 and deploys[-1].after == args["to_version"] else None
-        )
+        return described(deploys[-1]) if len(deploys) > 1 and deploys[-1].after == args["to_version"] else None
 
     return _writes(rollback_deploy, idempotent=True, key=key, dry_run=dry_run, undo=undo, reconcile=reconcile)
 
@@ -230,9 +228,7 @@ def _writes(
     undo: Callable[[Mapping[str, Any], Any], Any],
     reconcile: Callable[[Mapping[str, Any]], Any | None] | None = None,
 ) -> BaseTool:
-    effect = SideEffect(
-        "write", idempotent=idempotent, key=key, undo=undo, dry_run=dry_run, reconcile=reconcile
-    )
+    effect = SideEffect("write", idempotent=idempotent, key=key, undo=undo, dry_run=dry_run, reconcile=reconcile)
     tool: BaseTool = StructuredTool.from_function(function)
     return declares(effect)(tool)
 

@@ -140,9 +140,7 @@ class Shop:
             _note(database, order_id, kind="reopened", today=_today(database), detail="")
             return _find_order(database, order_id)
 
-    def refund_order(
-        self, order_id: int, *, amount_cents: int, reason: str, key: str | None = None
-    ) -> Refund:
+    def refund_order(self, order_id: int, *, amount_cents: int, reason: str, key: str | None = None) -> Refund:
         """Pay back once per business key (one per order unless given); a repeat returns the first refund."""
         reason, key = stated_reason(reason), key or refund_key(order_id)
         check_amount(amount_cents)

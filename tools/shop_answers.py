@@ -51,9 +51,7 @@ def refund_text(refund: Refund) -> str:
 def preview_cancel_text(order: Order) -> str:
     if order.cancellation is not None:
         return f"would change nothing: {cancellation_text(order.cancellation)}"
-    return (
-        f"would cancel order {order.id}, now {order.status}; it can be reopened while its goods are in stock"
-    )
+    return f"would cancel order {order.id}, now {order.status}; it can be reopened while its goods are in stock"
 
 
 def preview_refund_text(order: Order, *, amount_cents: int, policy: Policy) -> str:

@@ -36,9 +36,7 @@ def parse_policy(text: str) -> Policy:
     """Read a policy text; a missing or malformed limit raises `PolicyError`."""
     days = _limit(text, row="Refund window", value=r"(\d+) days", example="30 days")
     euros, cents = _limit(text, row="Person decides above", value=r"(\d+)\.(\d{2}) EUR", example="100.00 EUR")
-    return Policy(
-        text=text, refund_window_days=int(days[0]), person_above_cents=int(euros) * 100 + int(cents)
-    )
+    return Policy(text=text, refund_window_days=int(days[0]), person_above_cents=int(euros) * 100 + int(cents))
 
 
 def _limit(text: str, *, row: str, value: str, example: str) -> tuple[str, ...]:
@@ -49,7 +47,5 @@ def _limit(text: str, *, row: str, value: str, example: str) -> tuple[str, ...]:
         )
     found = re.fullmatch(value, cells[0].strip(), re.ASCII)
     if found is None:
-        raise PolicyError(
-            f"the policy's limit '{row}' must read like '{example}', found '{cells[0].strip()}'"
-        )
+        raise PolicyError(f"the policy's limit '{row}' must read like '{example}', found '{cells[0].strip()}'")
     return found.groups()

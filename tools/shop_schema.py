@@ -116,9 +116,7 @@ def _check(path: Path) -> None:
             raise
         mark = 0
     if mark != SHOP_MARK:
-        raise NotAShop(
-            "a shop lives in a file of its own", came=f"{path} is no shop", possible="name another path"
-        )
+        raise NotAShop("a shop lives in a file of its own", came=f"{path} is no shop", possible="name another path")
 
 
 def _build(path: Path, rows: Rows) -> None:

@@ -37,9 +37,7 @@ def seed_rows(path: Path = SEED_FILE) -> Rows:
 
 def _dated(order: Row, *, today: date) -> Row:
     days = ("ordered", "shipped", "settled", "cancelled", "refunded")
-    return order | {
-        day: (today - timedelta(days=order[day])).isoformat() if day in order else None for day in days
-    }
+    return order | {day: (today - timedelta(days=order[day])).isoformat() if day in order else None for day in days}
 
 
 def _lines(order: Row, *, prices: dict[str, int]) -> Iterator[Row]:

@@ -77,9 +77,7 @@ def shop_tools(shop: Shop, *, customer_email: Callable[[], str] | None = None) -
     ]
 
 
-def _tool(
-    act: Callable[..., str], *, arguments: type[BaseModel], effect: SideEffect, description: str
-) -> BaseTool:
+def _tool(act: Callable[..., str], *, arguments: type[BaseModel], effect: SideEffect, description: str) -> BaseTool:
     tool = StructuredTool.from_function(
         _told(act),
         name=act.__name__,

@@ -85,9 +85,7 @@ def _cluster(incident: Incident, id: str, level: str, lines: Sequence[LogLine]) 
     novelty = after / len(lines) * (1 - math.exp(-after / 3)) if after > before else 0.0
     trace = next((line.traceback for line in lines if line.traceback), None)
     where = f"; raised at {raised_at(trace)}" if trace else ""
-    text = (
-        f"{level} x{len(lines)} ({before} before the onset, {after} since): {_quote(lines[0].message)}{where}"
-    )
+    text = f"{level} x{len(lines)} ({before} before the onset, {after} since): {_quote(lines[0].message)}{where}"
     strength = round(novelty * (1.0 if level == "ERROR" else 0.5), 3)
     return Evidence(id, "log", lines[0].service, text, strength, "exception" if trace else "message")
 
@@ -125,9 +123,7 @@ def _anomaly(incident: Incident, series: Series) -> Evidence | None:
     moved = f"from {_number(usual)} to {_number(now)} {series.unit}".rstrip()
     text = f"{series.service} {series.metric} went {moved}"
     strength = strength_of(deviations)
-    return Evidence(
-        f"metric:{series.service}:{series.metric}", "metric", series.service, text, strength, series.about
-    )
+    return Evidence(f"metric:{series.service}:{series.metric}", "metric", series.service, text, strength, series.about)
 
 
 def deviation(before: Sequence[float], now: float, *, floor: float, worse: str) -> float:
@@ -161,9 +157,7 @@ def recent_changes(incident: Incident) -> tuple[Evidence, ...]:
         and change.at <= incident.window.end
     ]
     near.sort(key=lambda change: (abs(change.at - incident.onset), change.id))
-    return tuple(
-        Evidence(c.id, "change", c.service, _change_text(incident, c), _recency(incident, c)) for c in near
-    )
+    return tuple(Evidence(c.id, "change", c.service, _change_text(incident, c), _recency(incident, c)) for c in near)
 
 
 def _recency(incident: Incident, change: Change) -> float:
@@ -184,8 +178,7 @@ def edges(incident: Incident) -> tuple[Evidence, ...]:
     """Return who calls whom."""
     pairs = sorted({(edge.caller, edge.callee) for edge in incident.graph})
     return tuple(
-        Evidence(f"edge:{caller}:{callee}", "edge", caller, f"{caller} calls {callee}")
-        for caller, callee in pairs
+        Evidence(f"edge:{caller}:{callee}", "edge", caller, f"{caller} calls {callee}") for caller, callee in pairs
     )
 
 

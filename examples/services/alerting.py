@@ -62,7 +62,5 @@ def _fired(rule: Rule, line: Series) -> Iterator[Alert]:
         if len(run) == rule.samples:
             worst = max(value for _, value in run)
             summary = rule.says.format(value=worst)
-            yield Alert(
-                "-", run[0][0], rule.service, rule.name, rule.severity, summary, worst, rule.threshold
-            )
+            yield Alert("-", run[0][0], rule.service, rule.name, rule.severity, summary, worst, rule.threshold)
             return

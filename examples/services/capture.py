@@ -47,9 +47,7 @@ def _observe(platform: Platform, fault: str) -> record.Incident:
     return _assemble(platform, fault, scraper, start=start, end=time.time())
 
 
-def _assemble(
-    platform: Platform, fault: str, scraper: Scraper, *, start: float, end: float
-) -> record.Incident:
+def _assemble(platform: Platform, fault: str, scraper: Scraper, *, start: float, end: float) -> record.Incident:
     metrics = tuple(line for name in platform.services() for line in series_of(name, scraper.samples[name]))
     alerts = evaluate(metrics)
     if not alerts:
@@ -67,9 +65,7 @@ def _assemble(
         metrics=metrics,
         spans=spans,
         changes=_changes(platform),
-        graph=tuple(
-            record.Edge(caller, callee) for caller, at in sorted(CATALOGUE.items()) for callee in at.callees
-        ),
+        graph=tuple(record.Edge(caller, callee) for caller, at in sorted(CATALOGUE.items()) for callee in at.callees),
         sampled=(
             f"metrics: all, every {PACE_SECONDS:g} s; "
             f"traces: {TRACES_BEFORE} before and {TRACES_AFTER} after the onset, evenly spaced, "
@@ -83,8 +79,6 @@ def _assemble(
 def _changes(platform: Platform) -> tuple[record.Change, ...]:
     found = [change for name in platform.services() for change in platform.state(name).history]
     return tuple(
-        record.Change(
-            change.id, change.at, change.service, change.kind, change.after, change.before, change.key
-        )
+        record.Change(change.id, change.at, change.service, change.kind, change.after, change.before, change.key)
         for change in sorted(found, key=lambda change: change.at)
     )

@@ -53,14 +53,10 @@ class Deployment:
     config: dict[str, Scalar]
     history: list[Change] = field(default_factory=list)
 
-    def record(
-        self, kind: Kind, *, at: float, key: str | None = None, before: Scalar | None, after: Scalar
-    ) -> Change:
+    def record(self, kind: Kind, *, at: float, key: str | None = None, before: Scalar | None, after: Scalar) -> Change:
         """Keep a change that has been made, dated to its beginning: what it does is felt from then on."""
         number = len(self.history) + 1
-        change = Change(
-            f"{kind}:{self.service}:{number}", round(at, 3), self.service, kind, key, before, after
-        )
+        change = Change(f"{kind}:{self.service}:{number}", round(at, 3), self.service, kind, key, before, after)
         self.history.append(change)
         return change
 

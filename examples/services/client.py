@@ -64,9 +64,7 @@ class RemotePlatform:
     def _call(self, method: str, path: str, arguments: dict[str, Scalar] | None = None) -> dict[str, Any]:
         connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request(
-                method, path, json.dumps(arguments or {}), {"Content-Type": "application/json"}
-            )
+            connection.request(method, path, json.dumps(arguments or {}), {"Content-Type": "application/json"})
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
         except (OSError, HTTPException) as broken:

@@ -11,9 +11,7 @@ CONFIG = {"timeout_ms": 2000}
 
 def build(spec: ServiceSpec, telemetry: Telemetry) -> Application:
     """Build the gateway."""
-    orders = Downstream(
-        "orders", port=spec.peers["orders"], timeout_ms=spec.number("timeout_ms"), telemetry=telemetry
-    )
+    orders = Downstream("orders", port=spec.peers["orders"], timeout_ms=spec.number("timeout_ms"), telemetry=telemetry)
 
     def checkout(body: Body) -> Body:
         if "sku" not in body:

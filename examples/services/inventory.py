@@ -97,8 +97,6 @@ def _create(path: Path) -> None:
     connection = _connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("CREATE TABLE IF NOT EXISTS stock (sku TEXT PRIMARY KEY, quantity INTEGER NOT NULL)")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS reservations (id INTEGER PRIMARY KEY, sku TEXT, quantity INTEGER)"
-    )
+    connection.execute("CREATE TABLE IF NOT EXISTS reservations (id INTEGER PRIMARY KEY, sku TEXT, quantity INTEGER)")
     connection.executemany("INSERT OR IGNORE INTO stock VALUES (?, 1000000)", [(sku,) for sku in SKUS])
     connection.close()

@@ -90,9 +90,7 @@ class Platform:
         """Put a release into service; asking for the one that runs changes nothing."""
         offering, deployment = self._find(service)
         if version not in offering.releases:
-            raise PlatformError(
-                f"{service} has no release {version!r}; releases: {', '.join(offering.releases)}"
-            )
+            raise PlatformError(f"{service} has no release {version!r}; releases: {', '.join(offering.releases)}")
         with self._lock:
             before = deployment.version
             if version == before:
@@ -120,9 +118,7 @@ class Platform:
         """Change one setting and restart the service with it; the value in force changes nothing."""
         _, deployment = self._find(service)
         if key not in deployment.config:
-            raise PlatformError(
-                f"{service} has no setting {key!r}; settings: {', '.join(sorted(deployment.config))}"
-            )
+            raise PlatformError(f"{service} has no setting {key!r}; settings: {', '.join(sorted(deployment.config))}")
         wanted = setting(key, value)
         with self._lock:
             before = deployment.config[key]

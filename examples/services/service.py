@@ -103,9 +103,7 @@ class LoopbackServer(ThreadingHTTPServer):
         """A caller that hung up is the caller's to report."""
 
 
-def handler_for(
-    spec: ServiceSpec, application: Application, telemetry: Telemetry
-) -> type[BaseHTTPRequestHandler]:
+def handler_for(spec: ServiceSpec, application: Application, telemetry: Telemetry) -> type[BaseHTTPRequestHandler]:
     """Build the request handler class of one service."""
 
     class Handler(BaseHTTPRequestHandler):

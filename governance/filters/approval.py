@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from langgraph.errors import GraphInterrupt, InvalidUpdateError
@@ -100,7 +101,7 @@ class ToolApproval:
         if card is not None and not covers(card, call, canonical.digest(what)):
             # Other arguments than those shown, or other rules: the old answer does not count.
             if card.state != "committed":
-                yield Run(lambda c=card: book.supersede(c))
+                yield Run(partial(book.supersede, card))
             card = None
         if card is None:
             dry_run = effect.dry_run if effect is not None else None

@@ -348,7 +348,9 @@ def test_a_stop_iteration_of_a_node_comes_out_as_what_it_is(kinds: list[str]) ->
     log: Log = []
 
     with pytest.raises(StopIteration, match="node"):
-        run([filter_of(kind, "abc"[n], log) for n, kind in enumerate(kinds)], lambda _: raising(StopIteration("node"))())
+        run(
+            [filter_of(kind, "abc"[n], log) for n, kind in enumerate(kinds)], lambda _: raising(StopIteration("node"))()
+        )
 
 
 class Pieces:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import tool
 
-from governance import Approval, Contract, SideEffect, Sidecar, Tool, at_least, at_most, from_state, govern, matches
+from governance import Approval, Contract, Sidecar, SideEffect, Tool, at_least, at_most, from_state, govern, matches
 from governance import one_of as one_of
 from governance.contracts import effect_of
 from governance.errors import ContractError

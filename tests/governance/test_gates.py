@@ -41,7 +41,9 @@ def test_schema_names_the_place_inside_the_value() -> None:
     assert "n: a: Input should be a valid integer, got '1'" == verdict.reason
 
 
-GROUNDED = grounded("claim", "evidence", cited=lambda claim: claim["cites"], known=lambda found: [e["id"] for e in found])
+GROUNDED = grounded(
+    "claim", "evidence", cited=lambda claim: claim["cites"], known=lambda found: [e["id"] for e in found]
+)
 THERE = call(evidence=[{"id": "e1"}, {"id": "e2"}])
 
 

@@ -289,7 +289,9 @@ def connecting(port: int) -> Callable[[Any], Any]:
 def test_a_connection_the_contract_does_not_name_is_refused(line: Any, sidecar: Sidecar, port: int, rows: Any) -> None:
     graph = govern(line(n=connecting(port)), contracts=ALL, sidecar=sidecar)
 
-    with pytest.raises(AuthorityRefused, match=r"n tried to reach 127\.0\.0\.1 past the tools; its contract allows: no"):
+    with pytest.raises(
+        AuthorityRefused, match=r"n tried to reach 127\.0\.0\.1 past the tools; its contract allows: no"
+    ):
         graph.invoke({"out": ""})
     assert ["127.0.0.1"] == [row.body["target"] for row in rows("connection.refused")][:1]
 

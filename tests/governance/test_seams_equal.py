@@ -460,5 +460,7 @@ def test_an_agent_may_be_held_to_single_arguments(sidecar: Sidecar) -> None:
     rule = Tool("look", where={"what": one_of("that")})
     graph = govern(agent(), contracts={"*": Contract(tools=[rule])}, sidecar=sidecar)
 
-    with pytest.raises(AuthorityRefused, match=r"tools may not call look like this: what must be one of 'that', not 'it'"):
+    with pytest.raises(
+        AuthorityRefused, match=r"tools may not call look like this: what must be one of 'that', not 'it'"
+    ):
         graph.invoke(given("agent"))

@@ -213,9 +213,7 @@ def test_a_delay_on_the_way_is_the_service_that_all_slow_hops_touch() -> None:
     """Caller and callee report the same operation; the difference was spent between them."""
     callees = ("cart", "ads", "mail", "rates")
     graph = tuple(Edge("gateway", callee) for callee in callees)
-    stats = [
-        OperationStats("gateway", f"{c}/get", 1000.0, 9, 300.0 if c == "cart" else 7.0, 1.0) for c in callees
-    ]
+    stats = [OperationStats("gateway", f"{c}/get", 1000.0, 9, 300.0 if c == "cart" else 7.0, 1.0) for c in callees]
     stats += [OperationStats(callee, f"{callee}/get", 1000.0, 9, 2.0, 3.0) for callee in callees]
 
     (hop,) = slow_hops(made(graph=graph, operations=tuple(stats)))

@@ -112,9 +112,7 @@ def test_undo_sets_the_old_value_however_the_outcome_was_kept(
     assert 8 == platform.state("inventory").config["pool_size"]
 
 
-def test_undo_of_a_rollback_puts_the_newer_version_back(
-    platform: RemotePlatform, tools: dict[str, BaseTool]
-) -> None:
+def test_undo_of_a_rollback_puts_the_newer_version_back(platform: RemotePlatform, tools: dict[str, BaseTool]) -> None:
     """Where the rollback made things worse."""
     platform.break_("bad_deploy")
     _undo(tools["rollback_deploy"], BACK, tools["rollback_deploy"].invoke(BACK))
@@ -122,9 +120,7 @@ def test_undo_of_a_rollback_puts_the_newer_version_back(
     assert "1.5.0" == platform.state("orders").version
 
 
-def test_undo_of_what_changed_nothing_changes_nothing(
-    platform: RemotePlatform, tools: dict[str, BaseTool]
-) -> None:
+def test_undo_of_what_changed_nothing_changes_nothing(platform: RemotePlatform, tools: dict[str, BaseTool]) -> None:
     """An action that found its goal reached leaves nothing to take back."""
     outcome = tools["rollback_deploy"].invoke(BACK)
     before = platform.state("orders")
@@ -133,16 +129,12 @@ def test_undo_of_what_changed_nothing_changes_nothing(
     assert before == platform.state("orders")
 
 
-def test_undo_of_a_restart_leaves_the_service_running(
-    platform: RemotePlatform, tools: dict[str, BaseTool]
-) -> None:
+def test_undo_of_a_restart_leaves_the_service_running(platform: RemotePlatform, tools: dict[str, BaseTool]) -> None:
     """There is nothing else to take back."""
     arguments = {"service": "payments"}
     outcome = tools["restart_service"].invoke(arguments)
 
-    assert "payments runs; a restart changes nothing else" == _undo(
-        tools["restart_service"], arguments, outcome
-    )
+    assert "payments runs; a restart changes nothing else" == _undo(tools["restart_service"], arguments, outcome)
     assert platform.state("payments").running
 
 

@@ -41,9 +41,7 @@ def processes() -> Iterator[Executor]:
     context = get_context("forkserver")
     context.set_forkserver_preload(["tools.shop"])
     barrier = context.Barrier(CALLERS)
-    with ProcessPoolExecutor(
-        CALLERS, mp_context=context, initializer=at_the_start, initargs=(barrier,)
-    ) as pool:
+    with ProcessPoolExecutor(CALLERS, mp_context=context, initializer=at_the_start, initargs=(barrier,)) as pool:
         yield pool
 
 

@@ -114,9 +114,7 @@ def test_foreign_orders_do_not_exist(ada: Session, name: str, args: dict[str, An
     """An order of somebody else is answered exactly like one that does not exist."""
     answer = ada.call(name, order_id=number, **args)
 
-    assert (
-        f"refused: no such order; came: {number}; possible: one of the customer's own orders" == answer.text
-    )
+    assert f"refused: no such order; came: {number}; possible: one of the customer's own orders" == answer.text
 
 
 def test_conversation_does_not_change_its_customer(ada: Session) -> None:

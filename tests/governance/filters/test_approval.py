@@ -9,7 +9,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from governance import Approval, Contract, Policy, SideEffect, Sidecar, Tool, at_most, declares, govern
+from governance import Approval, Contract, Policy, Sidecar, SideEffect, Tool, at_most, declares, govern
 from governance.errors import ApprovalDenied, AuthorityRefused, Halted
 from governance.plane.approvals import Principal
 from governance.policy import ApprovalPolicy
@@ -68,7 +68,9 @@ def test_an_approved_call_is_made_once(shop: Shop, thread: Any, rows: Any) -> No
 def test_waiting_for_a_person_is_no_failure_on_record(shop: Shop, thread: Any, rows: Any) -> None:
     shop.ask(thread)
 
-    assert ["node.begun", "node.interrupted", "tool.interrupted"] == sorted({r.kind for r in rows("node") + rows("tool")})
+    assert ["node.begun", "node.interrupted", "tool.interrupted"] == sorted(
+        {r.kind for r in rows("node") + rows("tool")}
+    )
 
 
 def test_an_edited_call_is_made_with_what_the_person_wrote(shop: Shop, thread: Any) -> None:

@@ -50,8 +50,16 @@ def calling(pay: Any, *args: dict[str, Any], swallow: bool = False) -> Any:
         (["look", "find"], {"amount": 1}, "n may not call pay; its contract allows: find, look"),
         ([Tool("pay", where={"amount": at_most(50)})], {"amount": 51}, "amount must be a number up to 50, not 51"),
         ([Tool("pay", where={"to": one_of("bob")})], {"amount": 1}, "to must be one of 'bob', not 'ann'"),
-        ([Tool("pay", where={"to": from_state("out")})], {"amount": 1, "to": "eve"}, "must come from the state key 'out'"),
-        ([Tool("pay", where={"amount": lambda v, c: 1 / 0})], {"amount": 1}, r"amount the constraint failed \(division"),
+        (
+            [Tool("pay", where={"to": from_state("out")})],
+            {"amount": 1, "to": "eve"},
+            "must come from the state key 'out'",
+        ),
+        (
+            [Tool("pay", where={"amount": lambda v, c: 1 / 0})],
+            {"amount": 1},
+            r"amount the constraint failed \(division",
+        ),
     ],
 )
 def test_a_call_outside_the_contract_is_refused_before_it_runs(
@@ -65,7 +73,9 @@ def test_a_call_outside_the_contract_is_refused_before_it_runs(
     assert ["tool.refused"] == [row.kind for row in rows("tool")]
 
 
-def test_a_swallowed_refusal_ends_the_node_and_nothing_more_starts(pay: Any, made: Any, line: Any, sidecar: Sidecar) -> None:
+def test_a_swallowed_refusal_ends_the_node_and_nothing_more_starts(
+    pay: Any, made: Any, line: Any, sidecar: Sidecar
+) -> None:
     rule = Tool("pay", where={"amount": at_most(50)})
     graph = line(n=calling(pay, {"amount": 51}, {"amount": 5}, swallow=True))
 
@@ -89,7 +99,9 @@ def test_after_a_refusal_no_model_is_asked_either(pay: Any, line: Any, sidecar: 
     assert [] == model.calls
 
 
-def test_a_refusal_may_be_answered_so_that_the_node_can_go_on(pay: Any, made: Any, line: Any, sidecar: Sidecar, rows: Any) -> None:
+def test_a_refusal_may_be_answered_so_that_the_node_can_go_on(
+    pay: Any, made: Any, line: Any, sidecar: Sidecar, rows: Any
+) -> None:
     rule = Tool("pay", where={"amount": at_most(50)}, refusals="answer")
     graph = line(n=calling(pay, {"amount": 51}, {"amount": 5}))
     found = govern(graph, contracts={"n": Contract(tools=[rule])}, sidecar=sidecar).invoke({"out": ""})
@@ -110,7 +122,9 @@ def test_an_answered_refusal_of_a_tool_call_is_a_tool_message(pay: Any, line: An
     assert "Refused: n may not call pay like this" in seen[0].content
 
 
-def test_an_observed_node_calls_what_it_likes_and_is_on_record(pay: Any, made: Any, line: Any, sidecar: Sidecar, rows: Any) -> None:
+def test_an_observed_node_calls_what_it_likes_and_is_on_record(
+    pay: Any, made: Any, line: Any, sidecar: Sidecar, rows: Any
+) -> None:
     graph = line(n=calling(pay, {"amount": 99}))
     govern(graph, contracts={"n": Contract.observe(reason="legacy")}, sidecar=sidecar).invoke({"out": ""})
 

@@ -47,7 +47,9 @@ def test_a_limit_of_the_call_is_what_its_answer_may_need(name: str, line: Any, s
     model = ScriptedChatModel([used(10)])
     node = asking(model, **{name: 20})
 
-    govern(line(n=node), contracts={"n": Contract(tokens=50)}, policy=limited(None), sidecar=sidecar).invoke({"out": ""})
+    govern(line(n=node), contracts={"n": Contract(tokens=50)}, policy=limited(None), sidecar=sidecar).invoke(
+        {"out": ""}
+    )
     assert 1 == len(model.calls)
 
 
@@ -92,11 +94,15 @@ def test_a_session_that_has_used_everything_runs_no_node(line: Any, sidecar: Sid
 
 def test_a_new_process_knows_what_the_session_has_spent(line: Any, sidecar: Sidecar, thread: Any) -> None:
     contracts = {"n": Contract()}
-    first = govern(line(n=asking(ScriptedChatModel([used(200)]))), contracts=contracts, policy=limited(250), sidecar=sidecar)
+    first = govern(
+        line(n=asking(ScriptedChatModel([used(200)]))), contracts=contracts, policy=limited(250), sidecar=sidecar
+    )
     first.invoke({"out": ""}, thread)
     sidecar.close()
     later = Sidecar(ledger=sidecar.ledger.path)
-    graph = govern(line(n=asking(ScriptedChatModel([used(200)]))), contracts=contracts, policy=limited(250), sidecar=later)
+    graph = govern(
+        line(n=asking(ScriptedChatModel([used(200)]))), contracts=contracts, policy=limited(250), sidecar=later
+    )
 
     with pytest.raises(BudgetExceeded, match="the session has 50 of 250 left"):
         graph.invoke({"out": ""}, thread)

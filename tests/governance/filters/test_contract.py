@@ -46,7 +46,9 @@ def test_an_update_outside_the_contract_is_refused(update: Any, words: str, line
         graph.invoke({"out": ""})
 
 
-@pytest.mark.parametrize("update", [Command(goto="hidden"), Command(goto=Send("hidden", {})), [Command(goto=["hidden"])]])
+@pytest.mark.parametrize(
+    "update", [Command(goto="hidden"), Command(goto=Send("hidden", {})), [Command(goto=["hidden"])]]
+)
 def test_control_sent_where_no_edge_leads_is_refused(update: Any, sidecar: Sidecar) -> None:
     graph = govern(_apart(returning(update)), contracts={"*": Contract()}, sidecar=sidecar)
 
@@ -102,7 +104,9 @@ def test_a_contract_may_add_a_route_to_those_that_are_drawn(sidecar: Sidecar) ->
 
 
 def test_the_end_is_a_route_like_any_other(line: Any, sidecar: Sidecar) -> None:
-    govern(line(n=(returning(Command(goto=END)), {"destinations": (END,)})), contracts={"n": Contract()}, sidecar=sidecar)
+    govern(
+        line(n=(returning(Command(goto=END)), {"destinations": (END,)})), contracts={"n": Contract()}, sidecar=sidecar
+    )
 
 
 def fussy(needed: str) -> tuple[Any, list[Any]]:

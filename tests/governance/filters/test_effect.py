@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, RetryPolicy, interrupt
 
-from governance import Contract, SideEffect, Sidecar, declares, govern
+from governance import Contract, Sidecar, SideEffect, declares, govern
 from governance.errors import EffectInDoubt
 
 RETRIED = {"retry_policy": RetryPolicy(initial_interval=0, jitter=False, retry_on=ConnectionError)}
@@ -106,7 +106,9 @@ def test_an_effect_that_failed_half_way_is_never_guessed(line: Any, sidecar: Sid
     bank = Bank(SideEffect("write"), fails=1)
     graph = line(n=(lambda state: {"out": bank.tool.invoke({"amount": 5})}, RETRIED))
 
-    with pytest.raises(EffectInDoubt, match="pay began earlier and nobody saw how it ended; look, then settle it by hand"):
+    with pytest.raises(
+        EffectInDoubt, match="pay began earlier and nobody saw how it ended; look, then settle it by hand"
+    ):
         govern(graph, contracts=MAY, sidecar=sidecar).invoke({"out": ""})
     assert [5] == bank.paid
 

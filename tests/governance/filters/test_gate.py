@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
-from governance import Contract, SideEffect, Sidecar, Verdict, declares, govern
+from governance import Contract, Sidecar, SideEffect, Verdict, declares, govern
 from governance.errors import GateRefused
 from governance.gates import custom
 from governance.plane.approvals import Principal

@@ -38,7 +38,9 @@ def governed(line: Any, node: Any, sidecar: Sidecar, **contract: Any) -> Any:
 def test_the_same_call_with_the_same_result_is_stopped(line: Any, sidecar: Sidecar) -> None:
     node, asked = asking(*"aaaa")
 
-    with pytest.raises(LoopStopped, match="look was called 3 times in a row with the same arguments and the same result"):
+    with pytest.raises(
+        LoopStopped, match="look was called 3 times in a row with the same arguments and the same result"
+    ):
         governed(line, node, sidecar).invoke({"out": ""})
     assert 3 == len(asked)
 

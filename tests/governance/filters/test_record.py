@@ -33,7 +33,9 @@ def pauses(state: Any) -> Any:
 def test_an_execution_is_two_rows_and_the_second_says_how_it_ended(
     node: Any, kind: str, fact: Any, line: Any, sidecar: Sidecar, rows: Any, thread: Any
 ) -> None:
-    graph = govern(line(compiled={"checkpointer": InMemorySaver()}, n=node), contracts={"n": Contract()}, sidecar=sidecar)
+    graph = govern(
+        line(compiled={"checkpointer": InMemorySaver()}, n=node), contracts={"n": Contract()}, sidecar=sidecar
+    )
     try:
         graph.invoke({"out": ""}, thread)
     except Exception:

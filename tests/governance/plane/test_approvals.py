@@ -24,7 +24,9 @@ def book(tmp_path: Path) -> Iterator[Approvals]:
     control.close()
 
 
-def ask(book: Approvals, payload: Any = "p", rule: Approval | None = None, session: str = "s", path: str = "n#1") -> Card:
+def ask(
+    book: Approvals, payload: Any = "p", rule: Approval | None = None, session: str = "s", path: str = "n#1"
+) -> Card:
     return book.ask(
         session, path, "update", {"node": "n", "update": payload}, payload=payload, contract="c",
         proposer="agent:n", rule=rule or Approval(), evidence={"why": 1},

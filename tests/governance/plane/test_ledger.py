@@ -31,7 +31,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def stored(ledger: Ledger) -> list[tuple[Any, ...]]:
     db = sqlite3.connect(ledger.path)
     try:
-        return db.execute("SELECT session,n,ts,kind,path,actor,body,prev,hash FROM events ORDER BY session,n").fetchall()
+        return db.execute(
+            "SELECT session,n,ts,kind,path,actor,body,prev,hash FROM events ORDER BY session,n"
+        ).fetchall()
     finally:
         db.close()
 
@@ -93,7 +95,9 @@ def test_a_closed_ledger_starts_again(ledger: Ledger) -> None:
 def test_many_events_are_committed_in_few_groups(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     append = ledger._append
-    monkeypatch.setattr(ledger, "_append", lambda db, events, durable: (sizes.append(len(events)), append(db, events, durable=durable)))
+    monkeypatch.setattr(
+        ledger, "_append", lambda db, events, durable: (sizes.append(len(events)), append(db, events, durable=durable))
+    )
     for _ in range(1000):
         ledger.record("s", "x")
     ledger.flush()

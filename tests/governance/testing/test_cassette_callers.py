@@ -42,9 +42,7 @@ async def test_ten_concurrent_calls_that_finished_in_another_order_replay_to_the
 
     async def run(base_url: str) -> list[str]:
         client = model(base_url)
-        return [
-            answer.content for answer in await asyncio.gather(*(client.ainvoke(str(n)) for n in range(10)))
-        ]
+        return [answer.content for answer in await asyncio.gather(*(client.ainvoke(str(n)) for n in range(10)))]
 
     with FaultyServer(always=depending(backwards)) as server, recording(tape):
         recorded = await run(server.base_url)
@@ -61,9 +59,7 @@ async def test_identical_concurrent_calls_of_one_loop_keep_the_order_of_asking(t
     async def run(base_url: str) -> list[str]:
         url, body = f"{base_url}/chat/completions", {"messages": []}
         async with httpx.AsyncClient() as client:
-            return [
-                answer.text for answer in await asyncio.gather(*(client.post(url, json=body) for _ in "abc"))
-            ]
+            return [answer.text for answer in await asyncio.gather(*(client.post(url, json=body) for _ in "abc"))]
 
     script = [slow(0.3, ok("first")), slow(0.15, ok("second")), ok("third")]
     with (

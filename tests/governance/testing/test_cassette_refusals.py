@@ -34,10 +34,7 @@ def test_an_unknown_request_shows_the_nearest_recording(tape: Path, model: Any) 
 
     message = str(miss.value)
     assert str(tape) in message
-    assert (
-        'body.messages[0].content\n    recorded: "capital of Germany?"\n    now:      "capital of Spain?"'
-        in message
-    )
+    assert 'body.messages[0].content\n    recorded: "capital of Germany?"\n    now:      "capital of Spain?"' in message
 
 
 def test_a_request_sent_once_too_often_is_told_so(tape: Path, model: Any) -> None:
@@ -125,9 +122,7 @@ def test_a_swallowed_secret_still_prevents_the_recording(tape: Path, model: Any)
     assert not tape.exists()
 
 
-def test_the_value_of_a_key_variable_is_a_secret(
-    tape: Path, model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_value_of_a_key_variable_is_a_secret(tape: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys of any shape are known from the environment; their value is not repeated in the message."""
     monkeypatch.setenv("ACME_API_KEY", "correct horse battery")
     with FaultyServer(ok("yes")) as server, pytest.raises(SecretFound) as error, recording(tape):

@@ -64,9 +64,7 @@ def test_errors_and_retries_replay(tape: Path) -> None:
     from langchain_openai import ChatOpenAI
 
     def run(base_url: str) -> str:
-        return str(
-            ChatOpenAI(model="m", base_url=base_url, api_key="none", max_retries=2).invoke("a").content
-        )
+        return str(ChatOpenAI(model="m", base_url=base_url, api_key="none", max_retries=2).invoke("a").content)
 
     with FaultyServer(status(429, retry_after=0.01), ok("after all")) as server, recording(tape):
         run(server.base_url)
@@ -127,9 +125,7 @@ def test_sockets_are_blocked_while_replaying(tape: Path, model: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{"block": False}, {"allow": ["127.0.0.1"]}])
-def test_live_services_answer_while_model_calls_replay(
-    tape: Path, model: Any, options: dict[str, Any]
-) -> None:
+def test_live_services_answer_while_model_calls_replay(tape: Path, model: Any, options: dict[str, Any]) -> None:
     """A demo measures its own services over HTTP and asks the cassette, not a model."""
     with FaultyServer(ok("restart it")) as server, recording(tape):
         model(server.base_url).invoke("what now?")

@@ -68,9 +68,7 @@ def test_a_test_that_asks_for_nothing_sees_nothing(project: pytest.Pytester) -> 
     assert not (project.path / "cassettes").exists()
 
 
-def test_recorded_tests_replay_without_endpoint_or_key(
-    project: pytest.Pytester, endpoint: FaultyServer
-) -> None:
+def test_recorded_tests_replay_without_endpoint_or_key(project: pytest.Pytester, endpoint: FaultyServer) -> None:
     """Recorded once, the test passes anywhere; its cassette lies beside the tests, by module and name."""
     folder = project.mkdir("tests")
     project.makepyfile(**{"tests/test_geo": ASKING})
@@ -149,9 +147,7 @@ def test_a_failed_test_records_nothing(project: pytest.Pytester, endpoint: Fault
 def test_a_secret_fails_the_recording_test(project: pytest.Pytester, endpoint: FaultyServer) -> None:
     """Nothing is written, though the test swallowed the refusal."""
     project.makepyfile(
-        test_geo=ASKING.replace("Germany", "sk-abcdef123456").replace(
-            "assert ", "with pytest.raises(Exception): "
-        )
+        test_geo=ASKING.replace("Germany", "sk-abcdef123456").replace("assert ", "with pytest.raises(Exception): ")
     )
     result = record(project)
 
@@ -160,9 +156,7 @@ def test_a_secret_fails_the_recording_test(project: pytest.Pytester, endpoint: F
     assert not (project.path / "cassettes").exists()
 
 
-def test_a_marker_names_another_file_in_another_folder(
-    project: pytest.Pytester, endpoint: FaultyServer
-) -> None:
+def test_a_marker_names_another_file_in_another_folder(project: pytest.Pytester, endpoint: FaultyServer) -> None:
     """The marker alone is enough; the folder is a setting."""
     project.makeini("[pytest]\ncassette_dir = recordings")
     project.makepyfile(test_geo=ASKING.replace("def test_capital(cassette)", MARKED))

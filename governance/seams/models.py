@@ -1,13 +1,7 @@
-"""Seam 4: every call of a model or tool, however the author's code makes it.
-
-The methods are replaced on the classes, once, and do nothing new outside a governed call. Subclasses
-that bring their own `run` or `generate` are wrapped when they are defined; the innermost method of one
-call is not governed a second time.
-"""
+"""Seam 4, models: every call of a chat or completion model, streamed or not."""
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import operator
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -17,76 +11,18 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables.config import ensure_config
-from langchain_core.tools import BaseTool
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
-from pydantic import ValidationError
 
 from governance.boundary import (
     arun_inner,
     astream_inner,
-    current_call,
     model_call,
     run_inner,
     stream_inner,
-    tool_call,
 )
-from governance.call import Call, ModelCall, ToolCall
+from governance.call import Call, ModelCall
 from governance.likeness import like
-
-WANTED: list[tuple[Any, tuple[str, ...]]] = [
-    (BaseTool, ("run", "arun", "invoke", "ainvoke", "_filter_injected_args")),
-    (BaseChatModel, ("_generate_with_cache", "_agenerate_with_cache", "stream", "astream", "_should_stream")),
-    (BaseChatModel, ("_chat_model_stream_v3", "_achat_model_stream_v3")),
-    (BaseLLM, ("_generate_helper", "_agenerate_helper", "stream", "astream")),
-]
-LANGCHAIN = ("langchain_core.", "langchain_openai.", "langgraph.", "langchain.")
-_inside: contextvars.ContextVar[Any] = contextvars.ContextVar("sidecar_inside", default=None)
-"""The tool or model whose governed method is on its way to its base class."""
-
-
-def install() -> None:
-    """Patch the base classes, the subclasses there are, and those to come."""
-    for kind in (BaseTool, *_subclasses(BaseTool)):
-        _govern_tool(kind)
-    _on_subclass(BaseTool, _govern_tool)
-    for name, wrap in MODEL_METHODS.items():
-        setattr(BaseChatModel, name, wrap(getattr(BaseChatModel, name)))
-    for kind in _subclasses(BaseChatModel):
-        _govern_model(kind)
-    _on_subclass(BaseChatModel, _govern_model)
-    for name, wrap in COMPLETION_METHODS.items():
-        setattr(BaseLLM, name, wrap(getattr(BaseLLM, name)))
-
-
-def _subclasses(kind: type) -> Iterator[type]:
-    for sub in kind.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
-
-
-def _on_subclass(base: Any, govern: Callable[[type], None]) -> None:
-    original = base.__init_subclass__.__func__
-
-    @functools.wraps(original)
-    def init_subclass(cls: type, **kwargs: Any) -> None:
-        original(cls, **kwargs)
-        govern(cls)
-
-    base.__init_subclass__ = classmethod(init_subclass)
-
-
-def _govern_tool(kind: type) -> None:
-    ours = kind.__module__.startswith(LANGCHAIN)
-    for name, wrap in {
-        "run": _tool_run,
-        "arun": _tool_arun,
-        "invoke": _tool_run,
-        "ainvoke": _tool_arun,
-    }.items():
-        own = kind.__dict__.get(name)
-        if own is None or (ours and name in ("invoke", "ainvoke")):
-            continue  # LangChain's own invoke leads to run, which is governed
-        setattr(kind, name, wrap(own))
+from governance.seams.classes import LANGCHAIN, inside, is_base, on_subclass, passing, subclasses
 
 
 def _govern_model(kind: type) -> None:
@@ -97,143 +33,22 @@ def _govern_model(kind: type) -> None:
             setattr(kind, name, wrap(kind.__dict__[name]))
 
 
-def _passing(subject: Any) -> Call | None:
-    """The call to govern `subject` under; None where there is none or it is governed already."""
-    call = current_call()
-    if call is None or _inside.get() is subject:
-        return None
-    return call
-
-
-def _tool_run(original: Callable[..., Any]) -> Callable[..., Any]:
-    @like(original)
-    def run(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
-        if parent is None:
-            return _beneath(self, original, tool_input, args, kwargs)
-        call, rebuild = _open_tool(parent, self, tool_input, kwargs)
-
-        def perform(inner: ToolCall) -> Any:
-            token = _inside.set(None if _is_base(original) else self)
-            try:
-                return original(self, rebuild(inner), *args, **kwargs)
-            finally:
-                _inside.reset(token)
-
-        return run_inner(call, perform)
-
-    return run
-
-
-def _tool_arun(original: Callable[..., Any]) -> Callable[..., Any]:
-    @like(original)
-    async def arun(self: BaseTool, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
-        if parent is None:
-            return await _abeneath(self, original, tool_input, args, kwargs)
-        call, rebuild = _open_tool(parent, self, tool_input, kwargs)
-
-        async def perform(inner: ToolCall) -> Any:
-            token = _inside.set(None if _is_base(original) else self)
-            try:
-                return await original(self, rebuild(inner), *args, **kwargs)
-            finally:
-                _inside.reset(token)
-
-        return await arun_inner(call, perform)
-
-    return arun
-
-
-def _beneath(self: Any, original: Callable[..., Any], given: Any, args: Any, kwargs: Any) -> Any:
-    """The base class's own method of a governed call; what it calls in turn is governed anew."""
-    if _inside.get() is not self or not _is_base(original):
-        return original(self, given, *args, **kwargs)
-    token = _inside.set(None)
-    try:
-        return original(self, given, *args, **kwargs)
-    finally:
-        _inside.reset(token)
-
-
-async def _abeneath(self: Any, original: Callable[..., Any], given: Any, args: Any, kwargs: Any) -> Any:
-    if _inside.get() is not self or not _is_base(original):
-        return await original(self, given, *args, **kwargs)
-    token = _inside.set(None)
-    try:
-        return await original(self, given, *args, **kwargs)
-    finally:
-        _inside.reset(token)
-
-
-def _is_base(original: Callable[..., Any]) -> bool:
-    return str(getattr(original, "__module__", "")).startswith("langchain_core.")
-
-
-def _open_tool(
-    parent: Call, tool: BaseTool, given: Any, kwargs: Mapping[str, Any]
-) -> tuple[ToolCall, Callable[[ToolCall], Any]]:
-    """The call of a tool, and how to give the tool its arguments back, edited or not."""
-    call_id = kwargs.get("tool_call_id")
-    args: Any = given
-    if isinstance(given, Mapping) and given.get("type") == "tool_call":
-        call_id, args = given.get("id"), given.get("args")
-    visible = _visible(tool, args)
-    call = tool_call(parent, tool, visible, call_id)
-
-    def rebuild(inner: ToolCall) -> Any:
-        if inner.args is visible:
-            return given
-        if not isinstance(args, Mapping):
-            return dict(inner.args)
-        edited = {**{k: v for k, v in args.items() if k not in visible}, **inner.args}
-        return {**given, "args": edited} if args is not given else edited
-
-    return call, rebuild
-
-
-def _visible(tool: BaseTool, args: Any) -> Mapping[str, Any]:
-    """The arguments as the tool will get them: without what LangGraph injects, with defaults, aliases resolved."""
-    fields = getattr(tool.args_schema, "model_fields", {})
-    if not isinstance(args, Mapping):
-        return {next(iter(fields), "input"): args}
-    shown = tool._filter_injected_args(dict(args))
-    if any(field.alias or field.validation_alias for field in fields.values()):
-        return _resolved(tool, shown, fields)
-    for name, field in fields.items():
-        if name not in shown and not field.is_required() and name not in args and _plain(field.default):
-            shown[name] = field.default
-    return shown
-
-
-def _resolved(tool: BaseTool, shown: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        parsed = tool.args_schema.model_validate(shown)  # type: ignore[union-attr]
-    except ValidationError:
-        return shown  # the tool refuses them too
-    return {name: getattr(parsed, name) for name in fields}
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool)) and value is not None
-
-
 def _chat(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     def generate(
         self: BaseChatModel, messages: list[Any], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         def perform(inner: ModelCall) -> Any:
             _held(run_manager, inner)
-            token = _inside.set(None if _is_base(original) else self)
+            token = inside.set(None if is_base(original) else self)
             try:
                 return original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
             finally:
-                _inside.reset(token)
+                inside.reset(token)
 
         return run_inner(_open_model(parent, self, messages, kwargs), perform)
 
@@ -245,17 +60,17 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
     async def agenerate(
         self: BaseChatModel, messages: list[Any], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return await original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         async def perform(inner: ModelCall) -> Any:
             _held(run_manager, inner)
-            token = _inside.set(None if _is_base(original) else self)
+            token = inside.set(None if is_base(original) else self)
             try:
                 return await original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
             finally:
-                _inside.reset(token)
+                inside.reset(token)
 
         return await arun_inner(_open_model(parent, self, messages, kwargs), perform)
 
@@ -267,16 +82,16 @@ def _entry(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @like(original)
     def entered(self: BaseChatModel, given: Any, *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return original(self, given, *args, **kwargs)
 
         def perform(inner: ModelCall) -> Any:
-            token = _inside.set(self)
+            token = inside.set(self)
             try:
                 return original(self, given, *args, **kwargs)
             finally:
-                _inside.reset(token)
+                inside.reset(token)
 
         return run_inner(_open_model(parent, self, _messages(self, given), _plain_options(kwargs)), perform)
 
@@ -286,16 +101,16 @@ def _entry(original: Callable[..., Any]) -> Callable[..., Any]:
 def _aentry(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     async def entered(self: BaseChatModel, given: Any, *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return await original(self, given, *args, **kwargs)
 
         async def perform(inner: ModelCall) -> Any:
-            token = _inside.set(self)
+            token = inside.set(self)
             try:
                 return await original(self, given, *args, **kwargs)
             finally:
-                _inside.reset(token)
+                inside.reset(token)
 
         call = _open_model(parent, self, _messages(self, given), _plain_options(kwargs))
         return await arun_inner(call, perform)
@@ -329,7 +144,7 @@ def _open_model(parent: Call, model: Any, messages: list[Any], options: Mapping[
     if parent.node.bound.enforced:
         for name in ("root_client", "root_async_client"):
             client = getattr(model, name, None)
-            if client is not None and getattr(client, "max_retries", 0):
+            if client is not None and getattr(client, "max_retries", None):
                 client.max_retries = 0
     return model_call(parent, model, messages, options)
 
@@ -339,7 +154,7 @@ def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
     def stream(
         self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any
     ) -> Iterator[Any]:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None or not self._should_stream(async_api=False, **{**kwargs, "stream": True}):
             yield from original(self, input, config, stop=stop, **kwargs)
             return
@@ -359,7 +174,7 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
     async def astream(
         self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None or not self._should_stream(async_api=True, **{**kwargs, "stream": True}):
             async for piece in original(self, input, config, stop=stop, **kwargs):
                 yield piece
@@ -396,7 +211,7 @@ def _events(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @like(original)
     def stream_v3(self: BaseChatModel, input: Any, *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return original(self, input, *args, **kwargs)
         call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs)
@@ -408,7 +223,7 @@ def _events(original: Callable[..., Any]) -> Callable[..., Any]:
 def _aevents(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     async def astream_v3(self: BaseChatModel, input: Any, *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return await original(self, input, *args, **kwargs)
         call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs)
@@ -420,7 +235,7 @@ def _aevents(original: Callable[..., Any]) -> Callable[..., Any]:
 def _completion(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     def generate(self: BaseLLM, prompts: list[str], *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return original(self, prompts, *args, **kwargs)
         call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs)
@@ -432,7 +247,7 @@ def _completion(original: Callable[..., Any]) -> Callable[..., Any]:
 def _acompletion(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     async def agenerate(self: BaseLLM, prompts: list[str], *args: Any, **kwargs: Any) -> Any:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None:
             return await original(self, prompts, *args, **kwargs)
         call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs)
@@ -444,7 +259,7 @@ def _acompletion(original: Callable[..., Any]) -> Callable[..., Any]:
 def _streamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     def stream(self: BaseLLM, input: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None or type(self)._stream is BaseLLM._stream:
             yield from original(self, input, *args, **kwargs)
             return
@@ -457,7 +272,7 @@ def _streamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
 def _astreamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     async def astream(self: BaseLLM, input: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        parent = _passing(self)
+        parent = passing(self)
         if parent is None or (type(self)._astream is BaseLLM._astream and type(self)._stream is BaseLLM._stream):
             async for piece in original(self, input, *args, **kwargs):
                 yield piece
@@ -477,15 +292,37 @@ MODEL_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "_chat_model_stream_v3": _events,
     "_achat_model_stream_v3": _aevents,
 }
+
+
 MODEL_ENTRIES: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "invoke": _entry,
     "ainvoke": _aentry,
     "generate": _entry,
     "agenerate": _aentry,
 }
+
+
 COMPLETION_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "_generate_helper": _completion,
     "_agenerate_helper": _acompletion,
     "stream": _streamed_text,
     "astream": _astreamed_text,
 }
+
+
+WANTED: list[tuple[Any, tuple[str, ...]]] = [
+    (BaseChatModel, ("_generate_with_cache", "_agenerate_with_cache", "stream", "astream", "_should_stream")),
+    (BaseChatModel, ("_chat_model_stream_v3", "_achat_model_stream_v3")),
+    (BaseLLM, ("_generate_helper", "_agenerate_helper", "stream", "astream")),
+]
+
+
+def install() -> None:
+    """Govern the base classes, the models there are, and those to come."""
+    for name, wrap in MODEL_METHODS.items():
+        setattr(BaseChatModel, name, wrap(getattr(BaseChatModel, name)))
+    for kind in subclasses(BaseChatModel):
+        _govern_model(kind)
+    on_subclass(BaseChatModel, _govern_model)
+    for name, wrap in COMPLETION_METHODS.items():
+        setattr(BaseLLM, name, wrap(getattr(BaseLLM, name)))

@@ -1,0 +1,144 @@
+"""Puts the seams on a whole graph, and on the nested graphs that can be found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from langgraph.constants import START
+from langgraph.pregel import Pregel
+from langgraph.pregel._read import PregelNode
+from langgraph.pregel._write import ChannelWrite
+
+from governance.boundary import (
+    current_call,
+)
+from governance.contracts import Contract
+from governance.errors import (
+    AuthorityRefused,
+    ContractError,
+)
+
+if TYPE_CHECKING:
+    from governance.sidecar import Governance
+from governance.seams.declared import Graph, declare
+from governance.seams.retries import REVISIONS, shielded
+from governance.seams.steps import GovernedAlone, GovernedSeq, Step
+
+
+def step_of(node: PregelNode) -> Step | None:
+    ran = node.__dict__.get("node")
+    return ran.step if isinstance(ran, (GovernedSeq, GovernedAlone)) else None
+
+
+def governance_of(graph: Graph) -> Governance | None:
+    """What `govern` bound to this graph or to the graph it is a copy of."""
+    for node in graph.nodes.values():
+        step = step_of(node)
+        if step is not None and step.root is not None:
+            return step.root
+    return None
+
+
+def attach(graph: Any, governance: Governance) -> None:
+    """Seam 1 for a whole graph and the nested graphs LangGraph finds in it; all or nothing."""
+    if not isinstance(graph, Pregel):
+        raise ContractError(
+            f"govern() takes a compiled graph (builder.compile(), create_agent(...), @entrypoint), not {type(graph).__name__}"
+        )
+    if (call := current_call()) is not None:
+        raise call.node.refuse(AuthorityRefused(f"{call.node.place} tried to govern a graph again", code="operator"))
+    _validate(graph, governance)
+    attach_steps(graph, governance, seen=set())
+
+
+def attach_steps(graph: Graph, governance: Governance, *, seen: set[int], nested: bool = False) -> None:
+    if id(graph) in seen:
+        return
+    seen.add(id(graph))
+    for name, node in graph.nodes.items():
+        if node.node is None or (name == START and not _chooses(node)):
+            continue
+        step = step_of(node)
+        if step is None:
+            step = Step(name, node, declare(graph, name, node))
+            node.__dict__["node"] = GovernedSeq(step, node) if node.flat_writers else GovernedAlone(step)
+        if not nested:
+            step.root = governance
+        if governance.enforcing:
+            _own_retries(graph, node)
+        for subgraph in node.subgraphs:
+            if isinstance(subgraph, Pregel):
+                attach_steps(subgraph, governance, seen=seen, nested=True)
+
+
+def _chooses(entry: PregelNode) -> bool:
+    """Whether the graph's entry runs code of the author's: a conditional edge that picks the first node."""
+    return any(not isinstance(writer, ChannelWrite) for writer in entry.writers)
+
+
+def _own_retries(graph: Graph, node: PregelNode) -> None:
+    current = tuple(node.retry_policy or graph.retry_policy or ())
+    if REVISIONS not in current:
+        node.retry_policy = (REVISIONS, *shielded(current))
+
+
+def _validate(graph: Graph, governance: Governance) -> None:
+    """Contracts must fit the graph before anything is changed."""
+    found = dict(places(graph, "", set()))
+    top = {place for place in found if "/" not in place}
+    if not governance.enforcing:
+        return
+    for pattern, given in governance.contracts.items():
+        exact = not any(sign in pattern for sign in "*?[")
+        if exact and pattern not in found and pattern.split("/")[0] not in top:
+            raise ContractError(f"there is a contract for {pattern!r}, but the graph has: {', '.join(sorted(found))}")
+        if exact and "/" not in pattern and pattern not in found:
+            raise ContractError(f"there is a contract for {pattern!r}, but the graph has: {', '.join(sorted(found))}")
+        if not isinstance(given, Contract):
+            raise ContractError(f"the contract for {pattern!r} is a {type(given).__name__}, not a Contract")
+    for place in sorted(found):
+        contract = governance.contract(place)
+        if contract is None:
+            own = step_of(found[place][1]) if "/" in place else None
+            if own is not None and own.root is not None:
+                continue  # a nested graph that was governed by itself brings its own contracts
+            raise ContractError(
+                f"node {place!r} has no contract; give it one, a pattern, or Contract.observe(reason=...)",
+                place=place,
+            )
+        if contract.enforced:
+            _validate_node(place, contract, *found[place])
+
+
+def _validate_node(place: str, contract: Contract, graph: Graph, node: PregelNode) -> None:
+    declared = declare(graph, place.rpartition("/")[2], node)
+    if declared.keys is not None:
+        named = {
+            "reads": contract.reads,
+            "writes": contract.writes,
+            "feedback": contract.feedback and {contract.feedback},
+        }
+        for field, keys in named.items():
+            for key in keys or ():
+                if key not in declared.keys:
+                    raise ContractError(
+                        f"the contract of {place!r} names {key!r} in {field}, but the state has: {', '.join(sorted(declared.keys))}"
+                    )
+    if (node.cache_policy or graph.cache_policy) and "cache" not in contract.waives:
+        raise ContractError(
+            f"node {place!r} has a cache policy: a hit would pass its contract by; remove it or waive 'cache'"
+        )
+
+
+def places(graph: Graph, above: str, seen: set[int]) -> Iterator[tuple[str, tuple[Graph, PregelNode]]]:
+    if id(graph) in seen:
+        return
+    seen = seen | {id(graph)}
+    for name, node in graph.nodes.items():
+        if name == START or node.node is None:
+            continue
+        yield above + name, (graph, node)
+        for subgraph in node.subgraphs:
+            if isinstance(subgraph, Pregel):
+                yield from places(subgraph, f"{above}{name}/", seen)

@@ -1,0 +1,69 @@
+"""Where an execution is: session and structural path, the same after a resume, a retry and a crash."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langgraph._internal._constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_THREAD_ID,
+    NS_SEP,
+    PULL,
+)
+
+from governance.call import Call
+
+if TYPE_CHECKING:
+    pass
+
+
+RUN: contextvars.ContextVar[int] = contextvars.ContextVar("sidecar_run", default=0)
+"""Ordinal of a nested run that starts a checkpoint lineage of its own."""
+
+
+_lock = threading.Lock()
+
+
+def prefix(parent: Call | None, conf: Mapping[str, Any]) -> str:
+    """The path down to a nested run; its ordinal tells apart the runs that one node starts."""
+    if parent is None:
+        return ""
+    own = conf.get(CONFIG_KEY_CHECKPOINT_NS) or ""
+    above = parent.node.config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINT_NS) or ""
+    if above and own.startswith(above + NS_SEP):
+        # LangGraph goes on counting when it retries the parent; what counts here is this execution.
+        first = own[len(above) + 1 :].partition(NS_SEP)[0]
+        return f"{parent.path}/{parent.node.run_number(first if first.isdigit() else '0')}:"
+    return f"{parent.path}/r{RUN.get()}:"
+
+
+def branch(path: Sequence[Any]) -> str:
+    """Which of several `Send`s of one superstep an execution belongs to."""
+    return "" if path[0] == PULL else f".s{path[1]}"
+
+
+def session_of(conf: Mapping[str, Any], runtime: Any) -> str:
+    """The thread's id; a run without a thread is a session of its own, named so that its rows are appended."""
+    thread = conf.get(CONFIG_KEY_THREAD_ID)
+    if thread is not None:
+        return str(thread).encode("utf-8", "backslashreplace").decode()
+    control = getattr(runtime, "control", None)
+    known = _runs.get(id(control))
+    if known is None or known[0] is not control:
+        with _lock:
+            while len(_runs) >= RUNS_KEPT:
+                _runs.pop(next(iter(_runs)), None)
+            known = _runs[id(control)] = (control, f"run-{time.time_ns():016x}{os.urandom(8).hex()}")
+    return known[1]
+
+
+_runs: dict[int, tuple[Any, str]] = {}
+
+
+RUNS_KEPT = 4096
