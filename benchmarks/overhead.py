@@ -136,9 +136,8 @@ def overhead_ratios(sidecar: Sidecar, rounds: int) -> tuple[dict[str, float], li
         figures[name], low, high = ratio(pairs)
         cheapest = min(b for b, _ in pairs), min(o for _, o in pairs)
         added = (cheapest[1] - cheapest[0]) / (repeat * NODES) * 1e6
-        notes.append(
-            f"{name}: 95 % interval {low:.3f} to {high:.3f}; minima {cheapest[1] / cheapest[0]:.3f}; {added:+.1f} us a node"
-        )
+        floor = cheapest[1] / cheapest[0]
+        notes.append(f"{name}: 95 % interval {low:.3f} to {high:.3f}; of minima {floor:.3f}; {added:+.1f} us a node")
         if name == "async_ratio":
             figures["async_us"] = added
     loop.close()

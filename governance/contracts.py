@@ -113,9 +113,9 @@ class Contract:
     tools that declare none. `hosts`: what it may connect to outside tools and models. `tokens`: prompt
     and completion of all its model calls in one execution. `timeout`: seconds. `attempts`: executions
     at most, the first included, when a gate or the contract asks for a repair. `feedback`: the state
-    key that carries a gate's words where the state has no messages. `stream`: tokens of a gated node are held
-    back until its gates have passed, or leave at once with `{"governance": "unverified"}` in their metadata. `waives` switches single checks
-    off and is listed in the coverage report.
+    key that carries a gate's words where the state has no messages. `stream`: tokens of a gated node
+    are held back until its gates have passed, or leave at once with `{"governance": "unverified"}` in
+    their metadata. `waives` switches single checks off and is listed in the coverage report.
     """
 
     reads: frozenset[str] | None = None

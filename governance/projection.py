@@ -3,8 +3,8 @@
 Mappings lose the keys the contract does not name; pydantic models and dataclasses become a view of
 the same type that refuses to be asked for them. Containers are copied one level deep. A long list is
 copied once and lent: comparing it by identity before it is lent again costs a quarter of a copy, and a
-copy that somebody changed, or still holds, is given to nobody else. Deep mutation is found in strict mode, by digest: a digest of thousands of messages costs more than
-a node.
+copy that somebody changed, or still holds, is given to nobody else. Deep mutation is found in strict
+mode, by digest: a digest of thousands of messages costs more than a node.
 """
 
 from __future__ import annotations

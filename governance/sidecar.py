@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import fnmatch
+import inspect
 import os
 import threading
 import warnings
@@ -133,7 +134,7 @@ class Governance:
         found = self._chains.get(key)
         if found is None:
             built = self._build(boundary, contract)
-            found = self._chains[key] = tuple(getattr(f, "__call__", f) for f in built)
+            found = self._chains[key] = tuple(map(_bound_once, built))
         return found
 
     def _build(self, boundary: Boundary, contract: Contract) -> list[Filter]:
@@ -180,6 +181,11 @@ class Governance:
 
     def server_user(self, call: Call) -> str | None:
         return seams.server_user(call.node)
+
+
+def _bound_once(one: Filter) -> Filter:
+    """The method behind a filter object: looking `__call__` up on its type at every call costs time."""
+    return one if inspect.isroutine(one) else one.__call__
 
 
 NODE_RECORD, INNER_RECORD = NodeRecord(), InnerRecord()

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from typing_extensions import TypedDict
 
 from examples.services.changes import PlatformError
@@ -117,17 +117,19 @@ def investigate(state: Ops) -> Ops:
             answers.append(str(answer.content))
         if not choice.tool_calls:
             break
-    found = sorted(evidence_index(incident).values(), key=lambda evidence: -evidence.strength)
-    telling = [one for one in found if one.strength > 0 and any(f"[{one.id}]" in text for text in answers)]
+    told = "\n".join(answers)
+    telling = [one for one in evidence_index(incident).values() if one.strength > 0 and f"[{one.id}]" in told]
     return {"evidence": {one.id: one.text for one in telling}}
 
 
 def diagnose(state: Ops) -> Ops:
-    """Name the service in which it began and the evidence for it."""
-    ask = chat_model().with_structured_output(Diagnosis, method="json_schema")
+    """Name the service in which it began and the evidence for it; after a rejection, cite only what there is."""
     shown = f"{alerts(read(state))}\n\nEvidence:\n{lines(state['evidence'])}"
+    answer = Diagnosis
     if state.get("feedback"):
         shown += f"\n\nYour last answer was rejected: {state['feedback']}"
+        answer = limited_to(list(state["evidence"]))
+    ask = chat_model().with_structured_output(answer, method="json_schema")
     found = ask.invoke([("system", DIAGNOSE), ("user", shown)])
     return {"diagnosis": Diagnosis.model_validate(found).model_dump()}
 
@@ -235,6 +237,12 @@ def undo_tool(actions: Mapping[str, BaseTool]) -> BaseTool:
 
 def alerts(incident: Incident) -> str:
     return "\n".join((incident.title, *(alert.line() for alert in signals.alerts(incident))))
+
+
+def limited_to(ids: list[str]) -> type[Diagnosis]:
+    """Build the form of a diagnosis that can cite nothing but these ids."""
+    known = list[Literal[tuple(ids)]]  # type: ignore[misc]
+    return create_model("Diagnosis", __base__=Diagnosis, evidence=(known, Field(min_length=1, max_length=4)))
 
 
 def lines(evidence: Mapping[str, str]) -> str:

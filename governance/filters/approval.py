@@ -149,10 +149,9 @@ def settled(call: Call, card: Card) -> Asking[Card]:
         raise GraphInterrupt((Interrupt(value=card.shown(), id=card.id),))
     if card.state in ("approved", "edited"):
         return card
-    raise ApprovalDenied(
-        f"{card.what.get('tool') or card.what.get('node')} was {card.state} by {card.principal}: {card.reason or 'no reason given'}",
-        card=card.id,
-    )
+    asked = card.what.get("tool") or card.what.get("node")
+    why = card.reason or "no reason given"
+    raise ApprovalDenied(f"{asked} was {card.state} by {card.principal}: {why}", card=card.id)
 
 
 def take(call: Call, card: Card, answer: Any) -> tuple[Card, str]:

@@ -26,17 +26,16 @@ class Reservation:
         total, allowance = call.governance.policy.budget.session_tokens, call.contract.tokens
         with session.lock:
             if total is not None and session.tokens + self._tokens > total:
-                raise BudgetExceeded(
-                    f"this call may need {self._tokens} tokens; the session has {max(0, total - session.tokens)} of {total} left",
-                    needed=self._tokens,
-                )
+                raise self._short("the session", total - session.tokens, total)
             if allowance is not None and node.tokens + self._tokens > allowance:
-                raise BudgetExceeded(
-                    f"this call may need {self._tokens} tokens; {node.place} has {max(0, allowance - node.tokens)} of {allowance} left",
-                    needed=self._tokens,
-                )
+                raise self._short(node.place, allowance - node.tokens, allowance)
             session.tokens += self._tokens
             node.tokens += self._tokens
+
+    def _short(self, who: str, left: int, total: int) -> BudgetExceeded:
+        needed = self._tokens
+        text = f"this call may need {needed} tokens; {who} has {max(0, left)} of {total} left"
+        return BudgetExceeded(text, needed=needed)
 
     def release(self) -> None:
         # Where a provider never said what was used, what was reserved counts: it may have been paid.

@@ -43,9 +43,8 @@ def governance_of(graph: Graph) -> Governance | None:
 def attach(graph: Any, governance: Governance) -> None:
     """Seam 1 for a whole graph and the nested graphs LangGraph finds in it; all or nothing."""
     if not isinstance(graph, Pregel):
-        raise ContractError(
-            f"govern() takes a compiled graph (builder.compile(), create_agent(...), @entrypoint), not {type(graph).__name__}"
-        )
+        given = type(graph).__name__
+        raise ContractError(f"govern() takes a compiled graph (builder.compile(), create_agent(...)), not {given}")
     if (call := current_call()) is not None:
         raise call.node.refuse(AuthorityRefused(f"{call.node.place} tried to govern a graph again", code="operator"))
     _validate(graph, governance)
@@ -122,8 +121,9 @@ def _validate_node(place: str, contract: Contract, graph: Graph, node: PregelNod
         for field, keys in named.items():
             for key in keys or ():
                 if key not in declared.keys:
+                    known = ", ".join(sorted(declared.keys))
                     raise ContractError(
-                        f"the contract of {place!r} names {key!r} in {field}, but the state has: {', '.join(sorted(declared.keys))}"
+                        f"the contract of {place!r} names {key!r} in {field}, but the state has: {known}"
                     )
     if (node.cache_policy or graph.cache_policy) and "cache" not in contract.waives:
         raise ContractError(

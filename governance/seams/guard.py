@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from langgraph._internal._constants import (
     RESUME,
     TASKS,
 )
+from langgraph._internal._runnable import is_async_callable
 from langgraph.types import Send
 
 from governance.bound import BRANCH, UNDECLARED
@@ -140,7 +140,7 @@ def _route_problem(target: str, call: NodeCall) -> str | None:
 
 
 def _governed_task(func: Any, parent: NodeCall, number: int) -> Any:
-    if inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(getattr(func, "__call__", None)):
+    if is_async_callable(func):
 
         @_named_like(func)
         async def arun(*args: Any, **kwargs: Any) -> Any:

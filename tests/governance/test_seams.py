@@ -384,7 +384,7 @@ def test_only_a_compiled_graph_can_be_governed(wrong: Any, sidecar: Sidecar) -> 
 
 def test_a_refused_govern_leaves_the_graph_as_it_was(line: Any, sidecar: Sidecar, rows: Any) -> None:
     graph = line(a=node, b=node)
-    with pytest.raises(ContractError, match="node 'b' has no contract; give it one, a pattern, or Contract.observe"):
+    with pytest.raises(ContractError, match=r"node 'b' has no contract; give it one, a pattern, or Contract.observe"):
         govern(graph, contracts={"a": Contract()}, sidecar=sidecar)
 
     assert [None, None] == [seams.step_of(graph.nodes[n]) for n in "ab"]

@@ -276,6 +276,14 @@ def in_order(name: str, pieces: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SYNC)
+def test_all_stream_modes_at_once_give_the_same_pieces(name: str, sidecar: Sidecar) -> None:
+    expected = in_order(name, stream(GRAPHS[name](), name, stream_mode=MODES, subgraphs=True))
+    graph = govern(GRAPHS[name](), contracts={"*": Contract(tools=["look"])}, sidecar=sidecar)
+
+    assert expected == in_order(name, stream(graph, name, stream_mode=MODES, subgraphs=True))
+
+
+@pytest.mark.parametrize("name", ["agent", "nested", "talkative"])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_stream_mode_gives_the_same_pieces(name: str, mode: str, sidecar: Sidecar) -> None:
     expected = in_order(name, stream(GRAPHS[name](), name, stream_mode=mode))

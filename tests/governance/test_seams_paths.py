@@ -283,4 +283,4 @@ def test_a_cache_policy_needs_a_waiver(sidecar: Sidecar) -> None:
     graph = govern(cached(), contracts={"n": Contract(waives=["cache"])}, sidecar=sidecar)
     graph.invoke({"out": ""})
 
-    assert {"n": {"out": "leaf"}, "__metadata__": {"cached": True}} == list(graph.stream({"out": ""}))[0]
+    assert {"n": {"out": "leaf"}, "__metadata__": {"cached": True}} == next(iter(graph.stream({"out": ""})))

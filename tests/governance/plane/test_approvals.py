@@ -159,7 +159,7 @@ def test_cards_are_found_by_session_and_state_the_oldest_first(book: Approvals) 
 def test_an_id_that_names_no_single_card_is_refused(wrong: str, book: Approvals) -> None:
     ask(book, path="1"), ask(book, path="2")
 
-    with pytest.raises(ConfigurationError, match="expected one approval with id .* see `sidecar approvals list`"):
+    with pytest.raises(ConfigurationError, match=r"expected one approval with id .* see `sidecar approvals list`"):
         book.get(wrong)
 
 

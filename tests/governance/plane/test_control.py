@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_says_what_to_do(tmp_path:
     (tmp_path / "file").write_text("")
     control = Control(tmp_path / "file" / "control.db")
 
-    with pytest.raises(LedgerError, match="cannot be opened .* give a path that can be written"):
+    with pytest.raises(LedgerError, match=r"cannot be opened .* give a path that can be written"):
         control.stop("all", reason="r", by="b")
     with pytest.raises(LedgerError):
         control.wait_ready()
@@ -216,7 +216,7 @@ def test_a_stop_in_the_middle_of_a_node_stops_its_next_call(line: Any, sidecar: 
 
     person = threading.Thread(target=presses)
     person.start()
-    with pytest.raises(Halted, match="look|fire"):
+    with pytest.raises(Halted, match=r"look|fire"):
         govern(line(n=node), contracts={"n": Contract(tools=["look"])}, sidecar=sidecar).invoke({"out": ""}, thread)
     person.join()
 

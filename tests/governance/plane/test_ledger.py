@@ -269,7 +269,7 @@ def test_a_ledger_too_far_behind_is_as_good_as_broken(ledger: Ledger, monkeypatc
     for _ in range(QUEUE_LIMIT + 1):
         ledger._queue.append(("s", 0, "x", "", "", {}))
 
-    with pytest.raises(LedgerError, match="events wait for .*: the disk is too slow"):
+    with pytest.raises(LedgerError, match=r"events wait for .*: the disk is too slow"):
         ledger.check()
     ledger._queue.clear()
 
