@@ -211,12 +211,15 @@ class Run:
 
 Effect = Proceed | Sleep | Hold | Run
 Flow: TypeAlias = Generator[Effect, Any, Any]
+After: TypeAlias = Callable[[Any], Any]
+"""What a filter makes of the result; errors pass it by."""
 
 
 class Filter(Protocol):
     """One concern around one call: look, change, refuse, or go on with `Proceed`.
 
-    A filter that has nothing to do after the call may be a plain function that raises or returns None.
+    A filter that asks for nothing but the call may be a plain function: it raises, or returns None, or
+    returns the function that is given the result and gives back what becomes of it.
     """
 
-    def __call__(self, call: Any, /) -> Flow | None: ...
+    def __call__(self, call: Any, /) -> Flow | After | None: ...

@@ -18,7 +18,7 @@ from typing import Any
 
 from langgraph.errors import GraphBubbleUp
 
-from governance.call import Call, Effect, Filter, Flow, Hold, Proceed, Run, Sleep, Slot
+from governance.call import After, Call, Effect, Filter, Flow, Hold, Proceed, Run, Sleep, Slot
 from governance.errors import DeadlineExceeded, Refusal
 
 
@@ -33,12 +33,11 @@ class _Stopped(Exception):
 class Chain:
     """One run through the filters, the first one outermost; single use."""
 
-    __slots__ = ("_depths", "_filters", "_flows", "_held", "call", "result")
+    __slots__ = ("_filters", "_flows", "_held", "call", "result")
 
     def __init__(self, filters: Sequence[Filter], call: Call) -> None:
         self._filters = filters
-        self._flows: list[Flow] = []
-        self._depths: list[int] = [0]
+        self._flows: list[tuple[Flow | After, int]] = []
         self._held: list[tuple[int, Slot]] = []
         self.call = call
         self.result: Any = None
@@ -59,10 +58,11 @@ class Chain:
         """End every filter that still runs and release what it holds."""
         if not self._flows:
             return
+        flow, _ = self._flows.pop()
         try:
-            self._flows.pop().close()
+            if not callable(flow):
+                flow.close()
         finally:
-            self._depths.pop()
             try:
                 self._release(len(self._flows))
             finally:
@@ -70,13 +70,17 @@ class Chain:
 
     def _advance(self, effect: Effect | None, value: Any, error: BaseException | None) -> Effect | None:
         """Until somebody has to perform something: enter filters that are proceeded to, leave those that end."""
-        flows, depths = self._flows, self._depths
+        flows, depth = self._flows, 0
         while True:
             if effect is None:
                 if not flows:
                     break
+                flow, depth = flows[-1]
                 try:
-                    effect = flows[-1].send(value) if error is None else flows[-1].throw(error)
+                    if not callable(flow):
+                        effect = flow.send(value) if error is None else flow.throw(error)
+                    elif error is None:
+                        value = flow(value)
                 except StopIteration as done:
                     value, error = done.value, None
                 except GraphBubbleUp:
@@ -85,14 +89,21 @@ class Chain:
                     value, error = None, raised
                 if effect is None:
                     flows.pop()
-                    depths.pop()
                     if self._held:
                         self._release(len(flows))
                     continue
             value = error = None
             try:
                 if type(effect) is Proceed:
-                    if self._enter(effect.call):
+                    self.call = call = effect.call
+                    for enter in self._filters[depth:]:
+                        depth += 1
+                        entered = enter(call)
+                        if entered is not None:
+                            flows.append((entered, depth))
+                            if not callable(entered):
+                                break
+                    else:
                         return effect
                 elif type(effect) is Hold:
                     effect.slot.take()
@@ -108,19 +119,6 @@ class Chain:
             raise error.original if isinstance(error, _Stopped) else error
         self.result = value
         return None
-
-    def _enter(self, call: Call) -> bool:
-        """Start the next filter that stays around the call; True when only the call itself is left."""
-        self.call = call
-        filters, depth = self._filters, self._depths[-1]
-        while depth < len(filters):
-            flow = filters[depth](call)
-            depth += 1
-            if flow is not None:
-                self._flows.append(flow)
-                self._depths.append(depth)
-                return False
-        return True
 
     def _release(self, depth: int) -> None:
         """Give back what filters deeper than `depth` held."""

@@ -23,7 +23,7 @@ from governance.filters.admission import Admission
 from governance.filters.approval import ToolApproval
 from governance.filters.authority import InnerAuthority, check_tool, node_authority
 from governance.filters.budget import Budget
-from governance.filters.contract import ContractFilter
+from governance.filters.contract import contract_filter
 from governance.filters.effect import EffectFilter
 from governance.filters.gate import Gates
 from governance.filters.loops import Loops
@@ -155,7 +155,7 @@ class Governance:
             chain.append(Admission())
         if contract.approval is not None or contract.gates:
             chain.append(Gates())
-        return [*chain, ContractFilter()]
+        return [*chain, contract_filter]
 
     def bind(self, place: str, declared: Declared) -> Bound | None:
         """The contract of a place met with what its graph declares; None where there is no contract."""

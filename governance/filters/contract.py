@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import HumanMessage
 from langgraph.types import Command, Overwrite, Send
 
 from governance import projection
-from governance.call import Flow, NodeCall, Proceed
+from governance.call import After, Flow, NodeCall, Proceed
 from governance.errors import ContractViolation
 from governance.filters.repair import repair
 from governance.typecheck import type_problem
 
 
-class ContractFilter:
+def contract_filter(call: NodeCall) -> Flow | After:
     """Projects the state to the declared reads, and refuses writes, types, keys and routes outside."""
+    call.input = projection.view(call.raw, call)
+    if call.attempt > 1:
+        call.input = with_feedback(call.input, call)
+    return partial(checked, call) if call.contract.timeout is None else in_time(call)
 
-    def __call__(self, call: NodeCall) -> Flow:
-        contract = call.contract
-        call.input = projection.view(call.raw, call)
-        if call.attempt > 1:
-            call.input = with_feedback(call.input, call)
-        update = yield Proceed(call, contract.timeout)
-        problem = projection.changed(call)
-        if problem is None:
-            if within(update, call.bound.types):
-                call.granted = update or {}
-                return update
-            problem = grant(update, call)
-        if problem is None:
+
+def in_time(call: NodeCall) -> Flow:
+    return checked(call, (yield Proceed(call, call.contract.timeout)))
+
+
+def checked(call: NodeCall, update: Any) -> Any:
+    """The update, once it is known that all of it may be written."""
+    problem = projection.changed(call)
+    if problem is None:
+        if within(update, call.bound.types):
+            call.granted = update or {}
             return update
-        violation = ContractViolation(f"{call.place} {problem}", place=call.place)
-        raise repair(call, violation.reason) or violation
+        problem = grant(update, call)
+    if problem is None:
+        return update
+    violation = ContractViolation(f"{call.place} {problem}", place=call.place)
+    raise repair(call, violation.reason) or violation
 
 
 def within(update: Any, types: Mapping[str, Any]) -> bool:
