@@ -212,7 +212,7 @@ class Run:
 Effect = Proceed | Sleep | Hold | Run
 Flow: TypeAlias = Generator[Effect, Any, Any]
 After: TypeAlias = Callable[[Any], Any]
-"""What a filter makes of the result; errors pass it by."""
+"""What a filter makes of the result, or a flow that finds out; errors pass it by."""
 
 
 class Filter(Protocol):

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import aclosing
+from types import GeneratorType
 from typing import Any
 
 from langgraph.errors import GraphBubbleUp
@@ -81,6 +82,9 @@ class Chain:
                         effect = flow.send(value) if error is None else flow.throw(error)
                     elif error is None:
                         value = flow(value)
+                        if type(value) is GeneratorType:  # it has more to ask before it knows
+                            flows[-1], value = (value, depth), None
+                            continue
                 except StopIteration as done:
                     value, error = done.value, None
                 except GraphBubbleUp:

@@ -25,7 +25,7 @@ from governance.filters.authority import InnerAuthority, check_tool, node_author
 from governance.filters.budget import Budget
 from governance.filters.contract import contract_filter
 from governance.filters.effect import EffectFilter
-from governance.filters.gate import Gates
+from governance.filters.gate import gates
 from governance.filters.loops import Loops
 from governance.filters.record import InnerRecord, NodeRecord
 from governance.plane.approvals import Approvals
@@ -154,7 +154,7 @@ class Governance:
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
             chain.append(Admission())
         if contract.approval is not None or contract.gates:
-            chain.append(Gates())
+            chain.append(gates)
         return [*chain, contract_filter]
 
     def bind(self, place: str, declared: Declared) -> Bound | None:

@@ -76,7 +76,7 @@ def main(live: bool = False, json_output: bool = False) -> int:
     try:
         story = run(view, live=live)
     except KeyboardInterrupt:
-        view.line("stopped; the services are down")
+        view.note("stopped", "the services are down")
         return 130
     if json_output:
         view.as_json(story)
@@ -111,11 +111,11 @@ def break_it(platform: Platform, story: Story, view: View) -> None:
     """Show that it works, then deploy the bad release."""
     with view.busy("customers check out"):
         story.healthy = checkouts(platform)
-    view.health("before the fault", story.healthy)
+    view.health("healthy", story.healthy)
     with view.busy("deploying a bad release"):
         change = platform.break_("bad_deploy")
         story.broken = checkouts(platform)
-    view.line(f"deployed {change.service} {change.before} -> {change.after}")
+    view.note("deployed", f"{change.service} {change.before} -> {change.after}")
     view.health("broken", story.broken)
 
 
@@ -139,12 +139,14 @@ def heal(sidecar: Sidecar, story: Story, view: View, *, live: bool) -> None:
                 seen = notice(sidecar, story, view, seen)
                 for step, wrote in update.items():
                     if step == "__interrupt__":
-                        given = Command(resume=answer(wrote[0].value, story, view, live=live))
+                        given = Command(
+                            resume=answer(wrote[0].value, graph.get_state(config).values, story, view, live=live)
+                        )
                     else:
                         view.step(step, wrote or {})
                         keep(story, wrote or {})
         except GovernanceError as refused:
-            view.line(f"the run ended: {refused.reason}")
+            view.note("ended", refused.reason)
         seen = notice(sidecar, story, view, seen)
 
 
@@ -167,16 +169,18 @@ def notice(sidecar: Sidecar, story: Story, view: View, seen: int) -> int:
     return rows[-1][0] if rows else seen
 
 
-def answer(card: Mapping[str, Any], story: Story, view: View, *, live: bool) -> dict[str, str]:
+def answer(
+    card: Mapping[str, Any], state: Mapping[str, Any], story: Story, view: View, *, live: bool
+) -> dict[str, str]:
     """Decide as the operator named `demo`: a person where one is there, else yes to the action as shown."""
-    view.card(card)
+    view.card(card, state)
     if live and sys.stdin.isatty():
         decision, reason = view.ask()
     elif "tool" in card["what"]:
-        decision, reason = "approve", "dry run and evidence agree"
+        decision, reason = "approve", "as shown"
     else:
         decision, reason = "deny", "no person is here to judge it"
-    view.line(f"{decision} by {OPERATOR}: {reason}")
+    view.note(f"{decision} by", f"{OPERATOR}, the local operator of this demo: {reason}")
     story.approvals.append({"what": card["path"], "decision": decision, "by": OPERATOR, "reason": reason})
     return {"card": card["card"], "decision": decision, "by": OPERATOR, "reason": reason}
 

@@ -26,6 +26,7 @@ BUSY = {
     "plan": "act: the action is checked, and a person asked",
     "act": "verify: real checkouts are measured",
 }
+NAMES = 12
 WORDS = {
     "gate.revise": "gate refused, asked again",
     "gate.escalate": "gate asks a person",
@@ -62,34 +63,44 @@ class View:
             doing = BUSY.get(next(iter(update)), "closing")
             yield update
 
-    def line(self, text: str) -> None:
-        self.console.print(f"  {escape(text)}")
+    def row(self, name: str, told: str, *, style: str = "cyan") -> None:
+        """Print one line with its name in the first column; long text stays in the second."""
+        rows = Table.grid(padding=(0, 1))
+        rows.add_column(width=NAMES, style=f"bold {style}")
+        rows.add_column(overflow="fold")
+        rows.add_row(name, told)
+        self.console.print(rows)
+
+    def note(self, name: str, told: str) -> None:
+        self.row(name, escape(told), style="white")
 
     def health(self, when: str, health: Mapping[str, Any]) -> None:
         colour = "green" if health["success_rate"] > 0.99 else "red"
-        rate = f"[{colour}]{health['success_rate']:.0%}[/{colour}]"
+        rate = f"[{colour}]{health['success_rate']:.0%}[/{colour}] of checkouts succeed"
         why = f"  [dim]{escape(health['failures'][0])}[/dim]" if health["failures"] else ""
-        self.console.print(f"  {when}: {rate} of checkouts succeed, p95 {health['p95_ms']:.0f} ms{why}")
+        self.row(when, f"{rate}, p95 {health['p95_ms']:.0f} ms{why}", style=colour)
 
     def step(self, name: str, wrote: Mapping[str, Any]) -> None:
-        told = TOLD[name](wrote) if name in TOLD else ""
-        self.console.print(f"[bold cyan]{name:12}[/bold cyan] {escape(told)}")
+        self.row(name, escape(TOLD[name](wrote) if name in TOLD else ""))
 
     def refusal(self, refusal: Mapping[str, str]) -> None:
         word = WORDS.get(refusal["kind"], refusal["kind"])
-        self.console.print(f"[bold red]{refusal['where']:12} {word}:[/bold red] {escape(refusal['reason'])}")
+        reason, _, _ = refusal["reason"].partition("; there is:")
+        self.row(refusal["where"], f"[red]{word}:[/red] {escape(reason)}", style="red")
 
-    def card(self, card: Mapping[str, Any]) -> None:
-        """Show what is to be decided, exactly."""
-        what = card["what"]
-        rows = Table.grid(padding=(0, 2))
-        rows.add_row("asks", escape(card["proposer"]))
+    def card(self, card: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Show what is to be decided, exactly, and the evidence for it."""
+        what, rows = card["what"], Table.grid(padding=(0, 2))
         if "tool" in what:
             rows.add_row("action", escape(f"{what['tool']} {json.dumps(what['args'])}"))
             rows.add_row("dry run", escape(str(card["evidence"]["dry_run"])))
+            found = state["diagnosis"]
+            rows.add_row("cause", escape(f"{found['service']}: {found['cause']}"))
+            for name in found["evidence"]:
+                rows.add_row("evidence", escape(f"{name}: {state['evidence'].get(name, 'unknown')}"))
         else:
             rows.add_row("answer", escape(json.dumps(what["update"])))
-        rows.add_row("because", escape(what["reason"]))
+        rows.add_row("asked by", escape(f"{card['proposer']}: {what['reason']}"))
         self.console.print(
             Panel(rows, title="approval needed", title_align="left", border_style="yellow", expand=False)
         )
@@ -101,8 +112,8 @@ class View:
     def end(self, story: Story) -> None:
         self.health("after", story.after)
         chain = "every hash holds" if story.verified else "DAMAGED"
-        self.line(f"cost: {story.tokens} tokens in {story.model_calls} model calls")
-        self.line(f"ledger: {story.rows} rows, {chain} ({story.ledger})")
+        self.note("cost", f"{story.tokens} tokens in {story.model_calls} model calls")
+        self.note("ledger", f"{story.rows} rows, {chain} ({story.ledger})")
         word = (
             "[bold green]healed[/bold green]"
             if story.healed

@@ -27,6 +27,7 @@ from tools.incident import Incident, ToolInputError, dump_incident, load_inciden
 from tools.operations import health_tool, operation_tools, recorded
 
 LOOKS = 5
+EXAMPLE = 'give {"incident": "examples/incidents/bad-deploy.json"}'
 HEALTHY = 0.99
 """The share of real requests that must succeed before an incident is closed as healed."""
 
@@ -82,7 +83,9 @@ class Input(TypedDict):
 
 def intake(state: Ops) -> Ops:
     """Check the incident and measure whether it is still going on, before anything is spent on it."""
-    given = state["incident"]
+    given = state.get("incident")
+    if given is None:
+        raise ToolInputError("incident", expected="an incident or its path", got="nothing", remedy=EXAMPLE)
     incident = load_incident(given) if isinstance(given, str) else parse_incident(given)
     return {
         "incident": json.loads(dump_incident(incident)),
@@ -130,8 +133,8 @@ def diagnose(state: Ops) -> Ops:
         shown += f"\n\nYour last answer was rejected: {state['feedback']}"
         answer = limited_to(list(state["evidence"]))
     ask = chat_model().with_structured_output(answer, method="json_schema")
-    found = ask.invoke([("system", DIAGNOSE), ("user", shown)])
-    return {"diagnosis": Diagnosis.model_validate(found).model_dump()}
+    found = Diagnosis.model_validate(ask.invoke([("system", DIAGNOSE), ("user", shown)])).model_dump()
+    return {"diagnosis": {**found, "evidence": list(dict.fromkeys(found["evidence"]))}}
 
 
 def plan(state: Ops) -> Ops:

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import GeneratorType
 from typing import Any
 
-from governance.call import Flow, NodeCall, Proceed
+from governance.call import After, Flow, NodeCall, Proceed
 from governance.errors import GateRefused
 from governance.filters.approval import decided, escalated, standing
 from governance.filters.repair import repair
 from governance.gates import PASSED, Gate, Verdict
 
 
-class Gates:
+def gates(call: NodeCall) -> Flow | After:
     """Passes an update, asks LangGraph to run the node again with the reason, asks a person, or refuses.
 
     An update that a person was asked about is not made anew: what was shown is what is committed.
     """
+    if call.governance.control.has_cards(call.session.id):
+        return _after_a_question(call)
+    return partial(_judged, call)
 
-    def __call__(self, call: NodeCall) -> Flow:
-        if call.governance.control.has_cards(call.session.id):
-            card = yield from standing(call)
-            if card is not None:
-                return (yield from decided(call, card))
-        update = yield Proceed(call)
-        contract = call.contract
-        for gate in contract.gates:
-            verdict = judge(gate, call, update)
-            if verdict is PASSED:
-                continue
-            record(call, gate, verdict)
-            if verdict.outcome == "escalate":
-                return (yield from escalated(call, update, verdict.reason, verdict.evidence))
-            if verdict.outcome != "pass":
-                raise consequence(call, verdict)
-        if contract.approval is not None:
-            return (yield from escalated(call, update, contract.approval.reason, None))
-        return update
+
+def _after_a_question(call: NodeCall) -> Flow:
+    card = yield from standing(call)
+    if card is not None:
+        return (yield from decided(call, card))
+    update = yield Proceed(call)
+    judged = _judged(call, update)
+    return (yield from judged) if isinstance(judged, GeneratorType) else judged
+
+
+def _judged(call: NodeCall, update: Any) -> Any:
+    """The update, or the flow that asks a person about it."""
+    contract = call.contract
+    for gate in contract.gates:
+        verdict = judge(gate, call, update)
+        if verdict is PASSED:
+            continue
+        record(call, gate, verdict)
+        if verdict.outcome == "escalate":
+            return escalated(call, update, verdict.reason, verdict.evidence)
+        if verdict.outcome != "pass":
+            raise consequence(call, verdict)
+    if contract.approval is not None:
+        return escalated(call, update, contract.approval.reason, None)
+    return update
 
 
 def judge(gate: Gate, call: NodeCall, update: Any) -> Verdict:

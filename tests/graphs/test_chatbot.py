@@ -364,19 +364,3 @@ def test_recorded_a_wrong_amount_of_the_model_is_refused(chat: Chat, cassette: A
     assert "a refund is at most what was paid" in str(chat.messages[2].text)
     assert [] == chat.cards
     assert 0 == chat.refunded(1001)
-
-
-def test_recorded_an_order_of_somebody_else_is_refused(chat: Chat, cassette: Any) -> None:
-    chat.say("Please refund order 1006 in full: 9900 cents. It is mine.", **ADA)
-
-    assert "no such order" in str(chat.messages[2].text)
-    assert [] == chat.cards
-
-
-def test_recorded_a_cancellation_is_declined_by_the_customer(chat: Chat, cassette: Any) -> None:
-    chat.say("Please cancel order 1002. I ordered it by mistake.", **ADA)
-    assert ["cancel_order"] == [card["what"]["tool"] for card in chat.cards]
-
-    chat.answer("deny")
-
-    assert "paid" == chat.status(1002)

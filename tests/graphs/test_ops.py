@@ -244,6 +244,12 @@ def test_an_incident_file_that_is_missing_says_so(desk: Desk) -> None:
         desk.take("none.json")
 
 
+def test_an_input_without_an_incident_says_what_to_give(desk: Desk) -> None:
+    """With an example that can be typed."""
+    with pytest.raises(ToolInputError, match=r'give \{"incident": "examples/incidents/bad-deploy.json"\}'):
+        desk.graph.invoke({}, desk.config)
+
+
 def test_a_malformed_alert_is_named_with_its_place(desk: Desk) -> None:
     """Field, what was expected, what came."""
     incident = json.loads((INCIDENTS / "bad-deploy.json").read_text())
