@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.update(
     LANGSMITH_TRACING="false",
@@ -10,5 +11,6 @@ os.environ.update(
     LANGGRAPH_NO_VERSION_CHECK="true",
     ANONYMIZED_TELEMETRY="false",
 )
-for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SIDECAR_MODEL"):
-    os.environ.pop(name, None)
+if not any(argument.startswith("--record-cassettes") for argument in sys.argv):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SIDECAR_MODEL"):
+        os.environ.pop(name, None)

@@ -66,7 +66,8 @@ def _enter_nested(graph: Graph, given: Any, config: RunnableConfig | None, paren
         doors.check_nested_resume(governance, given, parent)
     around = (var_child_runnable_config.get() or {}).get(CONF) or {}
     named = {**around, **((graph.config or {}).get(CONF) or {}), **((config or {}).get(CONF) or {})}
-    if own is not None and named.get(CONFIG_KEY_CHECKPOINT_ID):
+    given_map = ((config or {}).get(CONF) or {}).get(CONFIG_KEY_CHECKPOINT_MAP)
+    if own is not None and (named.get(CONFIG_KEY_CHECKPOINT_ID) or given_map):
         doors.check_update(governance, parent.session.id, "a rewind to an earlier checkpoint", {})
     attach_steps(graph, parent.governance, seen=set(), nested=True)
     if parent.node.bound.enforced:

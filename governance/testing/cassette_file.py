@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -110,8 +110,15 @@ def _stored(body: bytes, *, wrapped: bool = False) -> dict[str, Any]:
             parsed = None
         # Duplicate keys, NaN and lone surrogates do not survive parsing: such bodies stay text.
         if isinstance(parsed, dict | list) and _survives(parsed, text):
-            return {"parsed_body": parsed}
+            return {"parsed_body": _placeless(parsed) if wrapped else parsed}
     return {"body": {"string": text}} if wrapped else {"body": text}
+
+
+def _placeless(answer: dict[str, Any] | list[Any]) -> dict[str, Any] | list[Any]:
+    """An answer without a path of the machine it came from: local servers name a model by its file."""
+    if isinstance(answer, dict) and isinstance(answer.get("model"), str) and answer["model"].startswith("/"):
+        return {**answer, "model": PurePosixPath(answer["model"]).stem}
+    return answer
 
 
 def _restored(side: Mapping[str, Any]) -> bytes:

@@ -49,12 +49,13 @@ def test_the_service_is_broken_and_then_healed(story: dict[str, Any]) -> None:
     assert ("healed", True) == (story["outcome"], story["healed"])
 
 
-def test_something_was_refused_and_the_reason_is_told(story: dict[str, Any]) -> None:
-    """It really happened: the words are the ledger's."""
-    first = story["refusals"][0]
+def test_what_was_refused_really_happened(story: dict[str, Any]) -> None:
+    """An answer with invented evidence, and an action with an invented version: the words are the ledger's."""
+    told = [(one["kind"], one["where"]) for one in story["refusals"]]
 
-    assert ("gate.revise", "diagnose") == (first["kind"], first["where"])
-    assert "gateway only suffers from orders" in first["reason"]
+    assert [("gate.revise", "diagnose"), ("tool.answered", "act")] == told
+    assert "cites evidence that does not exist" in story["refusals"][0]["reason"]
+    assert "act may not call rollback_deploy like this" in story["refusals"][1]["reason"]
 
 
 def test_the_action_was_approved_by_a_name(story: dict[str, Any]) -> None:
@@ -82,7 +83,7 @@ def test_control_c_leaves_no_process(tmp_path: Path) -> None:
     """The services die with the demo, and the exit code says that it was stopped."""
     ran = started(tmp_path, RUN)
     assert ran.stdout is not None
-    next(line for line in ran.stdout if "broken:" in line)
+    next(line for line in ran.stdout if "broken" in line)
     services = [pid for pid, parent in processes().items() if parent == ran.pid]
     ran.send_signal(signal.SIGINT)
     ran.communicate(timeout=60)

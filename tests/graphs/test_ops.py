@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -18,13 +18,13 @@ from examples.services.admin import serve_admin
 from examples.services.changes import PlatformError
 from examples.services.client import RemotePlatform
 from examples.services.platform import Platform
-from governance import Contract, Policy, Sidecar, coverage, govern, operator
+from governance import Contract, NodeCall, Policy, Sidecar, coverage, govern, operator
 from governance.errors import ApprovalDenied
 from governance.policy import ApprovalPolicy
 from governance.testing.cassettes import replaying
 from graphs.models import ModelNotConfigured
 from graphs.ops import build, graph
-from graphs.ops_contracts import CONTRACTS
+from graphs.ops_contracts import CONTRACTS, a_cause
 from tools.incident import ToolInputError
 
 ROOT = Path(__file__).parents[2]
@@ -100,13 +100,27 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, platform: RemotePlatform) -> Iterator[Desk]:
-    yield from desk_with(tmp_path, CONTRACTS)
+    with desk_with(tmp_path, CONTRACTS) as desk:
+        yield desk
 
 
+@contextmanager
 def desk_with(tmp_path: Path, contracts: dict[str, Contract]) -> Iterator[Desk]:
     sidecar = Sidecar(ledger=tmp_path / "ledger.db")
-    yield Desk(govern(build(InMemorySaver()), contracts=contracts, policy=POLICY, sidecar=sidecar), sidecar)
-    sidecar.close()
+    try:
+        yield Desk(govern(build(InMemorySaver()), contracts=contracts, policy=POLICY, sidecar=sidecar), sidecar)
+    finally:
+        sidecar.close()
+
+
+@dataclass
+class Seen:
+    """As much of a node call as a gate looks at."""
+
+    state: dict[str, Any]
+
+    def read(self, key: str) -> Any:
+        return self.state[key]
 
 
 @pytest.fixture
@@ -151,25 +165,52 @@ def test_an_action_that_does_not_help_is_taken_back(desk: Desk, platform: Remote
     assert ["1.4.0", "1.5.0"] == [change.after for change in platform.state("orders").history[-2:]]
 
 
-def test_what_the_model_got_wrong_is_stopped_by_the_gates(desk: Desk, platform: RemotePlatform, model: None) -> None:
-    """It blamed the service that only suffers; the reason went back to it, and it named the right one."""
+def test_evidence_that_the_model_invented_is_stopped_by_a_gate(
+    desk: Desk, platform: RemotePlatform, model: None
+) -> None:
+    """It cited a log line that no tool had shown; told so, it cited one that exists."""
     with replaying(BAD_DEPLOY, allow=("127.0.0.1",)):
         desk.take(str(INCIDENTS / "bad-deploy.json"))
 
-    assert "gateway only suffers from orders" in desk.record("gate.revise")[0]["reason"]
-    assert "orders" == desk.state["diagnosis"]["service"]
+    assert [["log:orders:2"]] == [row["evidence"] for row in desk.record("gate.revise")]
+    assert set(desk.state["diagnosis"]["evidence"]) <= set(desk.state["evidence"])
+
+
+def test_a_version_that_the_model_invented_is_refused(desk: Desk, platform: RemotePlatform, model: None) -> None:
+    """The refusal names what was in force before, and the next plan asks for that."""
+    with replaying(BAD_DEPLOY, allow=("127.0.0.1",)):
+        desk.take(str(INCIDENTS / "bad-deploy.json"))
+
+    assert "in force before the incident (1.4.0), not '2023-04-01'" in desk.state["refused"][0]
+    assert {"service": "orders", "to_version": "1.4.0"} == desk.card["what"]["args"]
 
 
 def test_a_diagnosis_that_stays_wrong_goes_to_a_person(tmp_path: Path, platform: RemotePlatform, model: None) -> None:
-    """With one attempt left to the model, somebody is asked; a no ends it, and nothing was changed."""
+    """With no attempt left to the model, somebody is asked; a no ends it, and nothing was changed."""
     once = {**CONTRACTS, "diagnose": CONTRACTS["diagnose"].narrowed(attempts=1)}
-    (desk,) = [*desk_with(tmp_path, once)]
-    with replaying(BAD_DEPLOY, allow=("127.0.0.1",), complete=False):
-        desk.take(str(INCIDENTS / "bad-deploy.json"))
+    with desk_with(tmp_path, once) as desk:
+        with replaying(BAD_DEPLOY, allow=("127.0.0.1",), complete=False):
+            desk.take(str(INCIDENTS / "bad-deploy.json"))
 
-    assert "gateway" == desk.card["what"]["update"]["diagnosis"]["service"]
-    with pytest.raises(ApprovalDenied, match="diagnose was denied by local:alice: looked at it"):
-        desk.decide("deny")
+        assert "cites evidence that does not exist: 'log:orders:2'" in desk.card["what"]["reason"]
+        with pytest.raises(ApprovalDenied, match="diagnose was denied by local:alice: looked at it"):
+            desk.decide("deny")
+
+
+@pytest.mark.parametrize(
+    ("service", "reason"),
+    [
+        ("gateway", "gateway only suffers from orders, see deploy:orders:2"),
+        ("database", "database is none of the services: gateway, inventory, orders, payments"),
+        ("orders", None),
+    ],
+)
+def test_who_only_suffers_is_not_accepted_as_the_cause(service: str, reason: str | None) -> None:
+    """The gate follows the symptoms to where they begin, by the evidence that was seen."""
+    incident = json.loads((INCIDENTS / "bad-deploy.json").read_text())
+    seen = Seen({"incident": incident, "evidence": {"deploy:orders:2": "a release"}})
+
+    assert reason == a_cause(cast(NodeCall, seen), {"diagnosis": {**FOUND, "service": service}})
 
 
 def test_the_card_shows_the_exact_action_and_what_it_would_do(desk: Desk, platform: RemotePlatform) -> None:
