@@ -84,6 +84,8 @@ class NodeCall(Call):
     effects_done: int = field(init=False, default=0)
     granted: Any = field(init=False, default=None)
     """The writes that were looked at and allowed, each as the very object it was."""
+    scheduled: bool = field(init=False, default=False)
+    """Whether LangGraph runs it as a `@task` of the node above."""
     origin: Any = field(init=False, default=None)
     """The seam this call came through."""
     seal: str = field(init=False, default="")

@@ -62,13 +62,16 @@ class InnerAuthority:
 def check_latch(node: NodeCall) -> None:
     """After a refusal, or after the end of an execution, nothing more starts in it or beneath it."""
     above: NodeCall | None = node
+    scheduled = False
     while above is not None:
         if above.refusal is not None:
             raise node.refuse(above.refusal)
-        if above.state == "over":
+        if above.state == "over" and not scheduled:
             raise node.refuse(
                 Abandoned(f"{above.path} is over; a thread or task it left behind may not act", path=above.path)
             )
+        # LangGraph runs a task to its end also when the node that scheduled it was interrupted meanwhile.
+        scheduled = above.scheduled
         above = above.parent.node if above.parent is not None else None
 
 

@@ -51,6 +51,10 @@ class Budget:
 
     def __call__(self, call: ModelCall) -> Flow:
         policy, session = call.governance.policy.budget, call.session
+        if policy.session_tokens is None and call.contract.tokens is None:
+            result = yield Proceed(call)
+            call.spent = usage(result)  # nothing to keep within: the provider's own account is enough
+            return result
         if policy.session_tokens is not None and not session.known:
             head = yield Run(lambda: call.governance.ledger.head(session.id))
             with session.lock:

@@ -185,5 +185,5 @@ def _open_task(func: Any, parent: NodeCall, number: int, args: Any, kwargs: Any)
         name, path, EXECUTIONS.next(), parent.governance, parent.session, bound.contract, parent, place, config,
         info.node_attempt if info is not None else 1, {"args": args, "kwargs": kwargs}, False, bound,
     )  # fmt: skip
-    call.state = "running"
+    call.state, call.scheduled = "running", True
     return call, {**config, CONF: guarded_conf(conf, call)}

@@ -12,6 +12,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_CHECKPOINT_ID,
     CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_TASK_ID,
     CONFIG_KEY_THREAD_ID,
 )
 from langgraph.constants import START
@@ -66,8 +67,10 @@ def _enter_nested(graph: Graph, given: Any, config: RunnableConfig | None, paren
         doors.check_nested_resume(governance, given, parent)
     around = (var_child_runnable_config.get() or {}).get(CONF) or {}
     named = {**around, **((graph.config or {}).get(CONF) or {}), **((config or {}).get(CONF) or {})}
-    given_map = ((config or {}).get(CONF) or {}).get(CONFIG_KEY_CHECKPOINT_MAP)
-    if own is not None and (named.get(CONFIG_KEY_CHECKPOINT_ID) or given_map):
+    given_conf = (config or {}).get(CONF) or {}
+    # LangGraph's own map for a nested run comes with the task it runs in; one without names a checkpoint.
+    mapped = CONFIG_KEY_TASK_ID not in given_conf and given_conf.get(CONFIG_KEY_CHECKPOINT_MAP)
+    if own is not None and (named.get(CONFIG_KEY_CHECKPOINT_ID) or mapped):
         doors.check_update(governance, parent.session.id, "a rewind to an earlier checkpoint", {})
     attach_steps(graph, parent.governance, seen=set(), nested=True)
     if parent.node.bound.enforced:
