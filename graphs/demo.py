@@ -20,16 +20,19 @@ from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from openai import OpenAIError
 
 from examples.services.admin import serve_admin
+from examples.services.changes import PlatformError
 from examples.services.load import drive
 from examples.services.platform import Platform
+from examples.services.worker import StartError
 from governance import GovernanceError, Policy, Sidecar, govern
 from governance.plane.verify import Verification, verify
 from governance.policy import ApprovalPolicy
-from governance.testing.cassettes import replaying
+from governance.testing.cassettes import CassetteError, replaying
 from graphs.demo_view import View
-from graphs.models import missing
+from graphs.models import endpoint, missing, model_name
 from graphs.ops import build
 from graphs.ops_contracts import CONTRACTS
 from graphs.ops_steps import HEALTHY
@@ -78,6 +81,9 @@ def main(live: bool = False, json_output: bool = False) -> int:
     except KeyboardInterrupt:
         view.note("stopped", "the services are down")
         return 130
+    except (CassetteError, PlatformError, StartError, OSError) as failed:
+        print(f"demo: {one_line(failed)}", file=sys.stderr)
+        return 1
     if json_output:
         view.as_json(story)
     return 0 if story.healed and story.verified else 1
@@ -87,7 +93,7 @@ def run(view: View, *, live: bool) -> Story:
     """Tell the story from the first checkout to the verified ledger; every process ends with it."""
     started = time.monotonic()
     directory = records()
-    story = Story(os.environ.get("SIDECAR_MODEL") or "" if live else RECORDED_MODEL, str(directory / "ledger.db"))
+    story = Story(model_name() if live else RECORDED_MODEL, str(directory / "ledger.db"))
     view.title(story.model, live=live)
     with ExitStack() as stack:
         with view.busy("starting four services"):
@@ -145,9 +151,15 @@ def heal(sidecar: Sidecar, story: Story, view: View, *, live: bool) -> None:
                     else:
                         view.step(step, wrote or {})
                         keep(story, wrote or {})
-        except GovernanceError as refused:
-            view.note("ended", refused.reason)
+        except OpenAIError as problem:
+            view.note("ended", f"{story.model} at {endpoint()}: {one_line(problem)}")
+        except (GovernanceError, ValueError) as problem:
+            view.note("ended", one_line(problem))
         seen = notice(sidecar, story, view, seen)
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def keep(story: Story, wrote: Mapping[str, Any]) -> None:

@@ -43,9 +43,7 @@ class View:
         self.console = Console(quiet=quiet, highlight=False)
 
     def title(self, model: str, *, live: bool) -> None:
-        what = (
-            f"asking {model or 'the configured model'}" if live else f"recorded answers of {model}: no key, no network"
-        )
+        what = f"asking {model}" if live else f"recorded answers of {model}: no key, no network"
         self.console.print(f"[bold]Sidecar heals a broken service[/bold]  [dim]({escape(what)})[/dim]")
 
     def busy(self, what: str) -> AbstractContextManager[Any]:

@@ -25,6 +25,14 @@ def missing() -> str | None:
     )
 
 
+def model_name() -> str:
+    return os.environ.get("SIDECAR_MODEL") or DEFAULT_MODEL
+
+
+def endpoint() -> str:
+    return os.environ.get("OPENAI_BASE_URL") or "the OpenAI API"
+
+
 def chat_model(*, max_tokens: int = 400) -> ChatOpenAI:
     """Build the model that `SIDECAR_MODEL` names; raises `ModelNotConfigured` where no endpoint is set."""
     problem = missing()
@@ -33,7 +41,7 @@ def chat_model(*, max_tokens: int = 400) -> ChatOpenAI:
     # A server of your own often wants no key, but the client insists on one.
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return ChatOpenAI(
-        model=os.environ.get("SIDECAR_MODEL") or DEFAULT_MODEL,
+        model=model_name(),
         api_key=SecretStr(key),
         temperature=0,
         max_completion_tokens=max_tokens,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import wraps
 from typing import Any
 
 from governance import Approval, Contract, Gate, NodeCall, Tool, ToolCall, Verdict, from_state
 from governance.contracts import Constraint
 from governance.gates import custom, grounded, schema
-from graphs.ops_steps import Diagnosis, Plan, Triage
+from graphs.ops_prompts import Diagnosis, Plan, Triage
 from tools.evidence import rank_suspects
 from tools.incident import parse_incident
 
@@ -30,6 +31,10 @@ def cited(diagnosis: Mapping[str, Any]) -> list[str]:
     return list(diagnosis["evidence"])
 
 
+def something_found(call: NodeCall, update: Any) -> str | None:
+    return None if update["evidence"] else "the investigation found nothing that changed at the onset"
+
+
 def a_cause(call: NodeCall, update: Any) -> str | None:
     """The blamed service must be where the trouble begins, not one that suffers from another."""
     blamed = update["diagnosis"]["service"]
@@ -37,8 +42,8 @@ def a_cause(call: NodeCall, update: Any) -> str | None:
     if blamed not in suspects:
         return f"{blamed} is none of the services: {', '.join(sorted(suspects))}"
     behind = suspects[blamed]
-    while behind.explained_by is not None:
-        behind = suspects[behind.explained_by]
+    for _ in suspects:  # services may call each other in a circle
+        behind = suspects[behind.explained_by or behind.service]
     if behind.service == blamed:
         return None
     seen = [found.id for found in behind.evidence if found.id in call.read("evidence")]
@@ -48,6 +53,7 @@ def a_cause(call: NodeCall, update: Any) -> str | None:
 def or_a_person(gate: Gate) -> Gate:
     """The same gate, but where the last attempt fails too, a person decides."""
 
+    @wraps(gate)  # the ledger names the gate that judged
     def judge(call: NodeCall, update: Any) -> Verdict:
         verdict = gate(call, update)
         if verdict.outcome == "revise" and call.attempt >= call.contract.attempts:
@@ -57,32 +63,30 @@ def or_a_person(gate: Gate) -> Gate:
     return judge
 
 
-def in_force_before(kind: str) -> Constraint:
-    """The argument must be what a change of the incident replaced: the way back, and nothing new."""
+def the_way_back(kind: str) -> Constraint:
+    """The argument must be what a change of the incident replaced, and nothing new."""
 
     def check(value: Any, call: ToolCall) -> str | None:
-        known = [
-            str(change["before"])
-            for change in call.node.read("incident")["changes"]
-            if (change["kind"], change["service"]) == (kind, call.args.get("service"))
-            and change.get("key") == call.args.get("key")
-            and change.get("before") is not None
-        ]
-        if str(value) in known:
+        service = call.args.get("service")
+        known = call.node.read("incident")["changes"]
+        changes = [c for c in known if c["service"] == service and c["kind"] in WAYS_BACK and "before" in c]
+        wanted = (kind, call.args.get("key"), str(value))
+        if any((c["kind"], c.get("key"), str(c["before"])) == wanted for c in changes):
             return None
-        allowed = ", ".join(known) or "nothing was changed"
-        return f"must be what was in force before the incident ({allowed}), not {value!r}"
+        ways = ", ".join(WAYS_BACK[c["kind"]].format(**c) for c in changes) or "nothing"
+        return f"must take {service} back to what it was before the incident (only {ways} does that), not to {value!r}"
 
     return check
 
 
+WAYS_BACK = {"deploy": "rollback_deploy to {before}", "config": "set_config {key} {before}"}
 THE_CULPRIT = from_state("diagnosis", lambda diagnosis: diagnosis["service"])
 ASKED = Approval("changes a running service", expires=900)
 
 CONTRACTS = {
     "intake": Contract(
         reads=["incident"],
-        writes=["incident", "services", "health_before"],
+        writes=["incident", "health_before"],
         tools=["measure_health"],
         timeout=30,
     ),
@@ -95,7 +99,12 @@ CONTRACTS = {
         attempts=2,
     ),
     "investigate": Contract(
-        reads=["incident"], writes=["evidence"], tools=LOOK, tokens=20_000, timeout=5 * A_MODEL_ANSWERS
+        reads=["incident"],
+        writes=["evidence"],
+        tools=LOOK,
+        tokens=20_000,
+        timeout=5 * A_MODEL_ANSWERS,
+        gates=[custom(something_found, otherwise="escalate")],
     ),
     "diagnose": Contract(
         reads=["incident", "evidence", "feedback"],
@@ -124,13 +133,13 @@ CONTRACTS = {
         tools=[
             Tool(
                 "rollback_deploy",
-                where={"service": THE_CULPRIT, "to_version": in_force_before("deploy")},
+                where={"service": THE_CULPRIT, "to_version": the_way_back("deploy")},
                 approval=ASKED,
                 refusals="answer",
             ),
             Tool(
                 "set_config",
-                where={"service": THE_CULPRIT, "value": in_force_before("config")},
+                where={"service": THE_CULPRIT, "value": the_way_back("config")},
                 approval=ASKED,
                 refusals="answer",
             ),
@@ -146,6 +155,8 @@ CONTRACTS = {
         timeout=60,
     ),
     "close": Contract(
-        reads=["triage", "diagnosis", "action", "refused", "outcome"], writes=["outcome", "report"], timeout=10
+        reads=["triage", "diagnosis", "action", "refused", "outcome", "health_before", "health_after"],
+        writes=["outcome", "report"],
+        timeout=10,
     ),
 }

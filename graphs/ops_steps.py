@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, Field, create_model
 from typing_extensions import TypedDict
 
 from examples.services.changes import PlatformError
 from examples.services.client import DEFAULT_URL, RemotePlatform
 from governance.contracts import SideEffect, declares, effect_of
 from graphs.models import chat_model
+from graphs.ops_prompts import DIAGNOSE, INVESTIGATE, PLAN, TRIAGE, Diagnosis, Triage, limited_to
 from tools import signals
 from tools.evidence import evidence_index, evidence_tools
 from tools.incident import Incident, ToolInputError, dump_incident, load_incident, parse_incident
@@ -28,40 +28,15 @@ from tools.operations import health_tool, operation_tools, recorded
 
 LOOKS = 5
 EXAMPLE = 'give {"incident": "examples/incidents/bad-deploy.json"}'
+HEALTH: tuple[Literal["health_before", "health_after"], ...] = ("health_before", "health_after")
 HEALTHY = 0.99
 """The share of real requests that must succeed before an incident is closed as healed."""
 
 
-EvidenceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9:_./-]+$")]
-
-
-class Triage(BaseModel):
-    """How bad it is."""
-
-    severity: Literal["sev1", "sev2", "sev3"]
-    summary: str
-
-
-class Diagnosis(BaseModel):
-    """Where it began, why, and the ids of the evidence for that."""
-
-    service: str
-    cause: str
-    evidence: Annotated[list[EvidenceId], Field(min_length=1, max_length=4)]
-
-
-class Plan(BaseModel):
-    """One action with its arguments."""
-
-    tool: Literal["rollback_deploy", "restart_service", "set_config"]
-    args: dict[str, str]
-
-
 class Ops(TypedDict, total=False):
-    """One incident from alert to close."""
+    """One incident from alert to close; each has a thread of its own."""
 
     incident: dict[str, Any] | str
-    services: list[str]
     health_before: dict[str, Any]
     triage: dict[str, Any]
     evidence: dict[str, str]
@@ -87,11 +62,7 @@ def intake(state: Ops) -> Ops:
     if given is None:
         raise ToolInputError("incident", expected="an incident or its path", got="nothing", remedy=EXAMPLE)
     incident = load_incident(given) if isinstance(given, str) else parse_incident(given)
-    return {
-        "incident": json.loads(dump_incident(incident)),
-        "services": list(incident.services),
-        "health_before": measured(),
-    }
+    return {"incident": json.loads(dump_incident(incident)), "health_before": measured()}
 
 
 def triage(state: Ops) -> Ops:
@@ -129,7 +100,7 @@ def diagnose(state: Ops) -> Ops:
     """Name the service in which it began and the evidence for it; after a rejection, cite only what there is."""
     shown = f"{alerts(read(state))}\n\nEvidence:\n{lines(state['evidence'])}"
     answer = Diagnosis
-    if state.get("feedback"):
+    if state.get("feedback") and state["evidence"]:
         shown += f"\n\nYour last answer was rejected: {state['feedback']}"
         answer = limited_to(list(state["evidence"]))
     ask = chat_model().with_structured_output(answer, method="json_schema")
@@ -186,7 +157,8 @@ def close(state: Ops) -> Ops:
     found = state["diagnosis"]
     report = (
         f"{outcome}: {state['triage']['summary']} Cause: {found['service']}: {found['cause']} "
-        f"(evidence: {', '.join(found['evidence'])}). Done: {done}."
+        f"(evidence: {', '.join(found['evidence'])}). Done: {done}. Successful before and after: "
+        + " -> ".join(f"{state[when]['success_rate']:.0%}" for when in HEALTH if when in state)
     )
     return {"outcome": outcome, "report": report}
 
@@ -242,26 +214,5 @@ def alerts(incident: Incident) -> str:
     return "\n".join((incident.title, *(alert.line() for alert in signals.alerts(incident))))
 
 
-def limited_to(ids: list[str]) -> type[Diagnosis]:
-    """Build the form of a diagnosis that can cite nothing but these ids."""
-    known = list[Literal[tuple(ids)]]  # type: ignore[misc]
-    return create_model("Diagnosis", __base__=Diagnosis, evidence=(known, Field(min_length=1, max_length=4)))
-
-
 def lines(evidence: Mapping[str, str]) -> str:
     return "\n".join(f'"{name}": {text}' for name, text in evidence.items())
-
-
-TRIAGE = (
-    "You are on call. Judge the alerts: sev1 when customers cannot do what they came for, sev2 when it is "
-    "slow or partly broken, sev3 otherwise. Summarise in one sentence."
-)
-INVESTIGATE = (
-    "You investigate an incident with read-only tools. Call the tool that brings you closer to the service "
-    "in which it began; reply when the evidence names a cause."
-)
-DIAGNOSE = (
-    "Name the one service in which the incident began, the cause in one sentence, and as evidence the ids of "
-    "the lines that show it."
-)
-PLAN = "You repair services. Choose the one action that removes the cause: put back what was changed."

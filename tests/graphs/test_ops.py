@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from blockbuster import blockbuster_ctx
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -30,7 +33,6 @@ from tools.incident import ToolInputError
 ROOT = Path(__file__).parents[2]
 INCIDENTS = ROOT / "examples/incidents"
 BAD_DEPLOY = ROOT / "cassettes/demo/ops.yaml"
-POOL_EXHAUSTED = ROOT / "cassettes/tests/graphs/pool-exhausted.yaml"
 RECORDED_MODEL = "qwen2.5-coder-1.5b-instruct"
 POLICY = Policy(approvals=ApprovalPolicy(local_operators=("alice",)))
 FOUND = {"service": "orders", "cause": "a release", "evidence": ["deploy:orders:2"]}
@@ -77,9 +79,11 @@ class Desk:
     def take(self, incident: Any) -> None:
         self.graph.invoke({"incident": incident}, self.config)
 
+    def answer(self, decision: str) -> dict[str, str]:
+        return {"card": self.card["card"], "decision": decision, "by": "alice", "reason": "looked at it"}
+
     def decide(self, decision: str, **more: Any) -> None:
-        answer = {"card": self.card["card"], "decision": decision, "by": "alice", "reason": "looked at it"}
-        self.graph.invoke(Command(resume=answer), self.config, **more)
+        self.graph.invoke(Command(resume=self.answer(decision)), self.config, **more)
 
     def planned(self, plan: dict[str, Any], **more: Any) -> None:
         """Run a plan as if a model had made it, up to what `act` makes of it."""
@@ -125,32 +129,49 @@ class Seen:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names under which the recordings were made."""
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    """The name under which the recordings were made; where they are made anew, the endpoint stays."""
+    monkeypatch.setenv("OPENAI_BASE_URL", os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"))
     monkeypatch.setenv("SIDECAR_MODEL", RECORDED_MODEL)
 
 
+@pytest.mark.cassette("demo/ops")
+@pytest.mark.allow_hosts("127.0.0.1")
 def test_a_bad_deploy_is_rolled_back_and_the_service_heals(desk: Desk, platform: RemotePlatform, model: None) -> None:
     """Real checkouts fail before and succeed after; the model's answers are a real model's."""
     platform.break_("bad_deploy")
-    with replaying(BAD_DEPLOY, allow=("127.0.0.1",)):
-        desk.take(str(INCIDENTS / "bad-deploy.json"))
-        desk.decide("approve")
+    desk.take(str(INCIDENTS / "bad-deploy.json"))
+    desk.decide("approve")
     rates = [desk.state[when]["success_rate"] for when in ("health_before", "health_after")]
 
     assert ("healed", [0.6, 1.0]) == (desk.state["outcome"], rates)
     assert "1.4.0" == platform.state("orders").version
 
 
+@pytest.mark.cassette("graphs/test_ops/pool-exhausted")
+@pytest.mark.allow_hosts("127.0.0.1")
 def test_an_exhausted_pool_gets_its_size_back(desk: Desk, platform: RemotePlatform, model: None) -> None:
-    """Another incident, another cause, another action."""
+    """Another cause, another action: the model first blamed who only suffers, and a gate told it so."""
     platform.break_("pool_exhausted")
-    with replaying(POOL_EXHAUSTED, allow=("127.0.0.1",)):
-        desk.take(json.loads((INCIDENTS / "pool-exhausted.json").read_text()))
-        desk.decide("approve")
+    desk.take(json.loads((INCIDENTS / "pool-exhausted.json").read_text()))
+    desk.decide("approve")
 
+    assert "gateway only suffers from inventory" in desk.record("gate.revise")[0]["reason"]
     assert "healed" == desk.state["outcome"]
     assert 8 == platform.state("inventory").config["pool_size"]
+
+
+def test_it_heals_in_async_code_too(desk: Desk, platform: RemotePlatform, model: None) -> None:
+    """As the server runs it; nothing of it blocks the event loop."""
+    platform.break_("bad_deploy")
+
+    async def session() -> None:
+        await desk.graph.ainvoke({"incident": str(INCIDENTS / "bad-deploy.json")}, desk.config)
+        await desk.graph.ainvoke(Command(resume=desk.answer("approve")), desk.config)
+
+    with replaying(BAD_DEPLOY, allow=("127.0.0.1",)), blockbuster_ctx():
+        asyncio.run(session())
+
+    assert "healed" == desk.state["outcome"]
 
 
 def test_an_action_that_does_not_help_is_taken_back(desk: Desk, platform: RemotePlatform, model: None) -> None:
@@ -177,11 +198,11 @@ def test_evidence_that_the_model_invented_is_stopped_by_a_gate(
 
 
 def test_a_version_that_the_model_invented_is_refused(desk: Desk, platform: RemotePlatform, model: None) -> None:
-    """The refusal names what was in force before, and the next plan asks for that."""
+    """The refusal names the way back, and the next plan takes it."""
     with replaying(BAD_DEPLOY, allow=("127.0.0.1",)):
         desk.take(str(INCIDENTS / "bad-deploy.json"))
 
-    assert "in force before the incident (1.4.0), not '2023-04-01'" in desk.state["refused"][0]
+    assert "(only rollback_deploy to 1.4.0 does that), not to 'previous_version'" in desk.state["refused"][0]
     assert {"service": "orders", "to_version": "1.4.0"} == desk.card["what"]["args"]
 
 
@@ -249,11 +270,11 @@ def test_after_three_refusals_a_person_takes_over(desk: Desk, platform: RemotePl
     ("tool", "args", "reason"),
     [
         ("restart_service", {"service": "payments"}, "service must come from the state key 'diagnosis'"),
-        ("rollback_deploy", {"service": "orders", "to_version": "9.9.9"}, "in force before the incident (1.4.0)"),
+        ("rollback_deploy", {"service": "orders", "to_version": "9.9.9"}, "only rollback_deploy to 1.4.0 does that"),
         (
             "set_config",
             {"service": "orders", "key": "pool_size", "value": "100"},
-            "in force before the incident (nothing was changed)",
+            "only rollback_deploy to 1.4.0 does that",
         ),
     ],
 )
