@@ -127,6 +127,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in [n for n in sys.modules if n.partition(".")[0] == "graphs"]:
+        monkeypatch.delitem(sys.modules, name)  # another test of this process may have imported the real ones
     known = set(sys.modules)
     made = Project(tmp_path)
     made.write("agent.py", AGENT)
