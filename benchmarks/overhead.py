@@ -1,8 +1,9 @@
 """What governance costs: bare and governed graphs interleaved in one process, compared in CPU time.
 
-Every governed node has declared reads, typed writes, a token budget and one gate; the number of checks
-and ledger rows a node really made is counted from the ledger, not assumed. The ledger's writer thread
-runs in the same process, so its CPU time is part of the governed side.
+Every governed node has declared reads, typed writes, a token budget and one gate; the filters it
+really entered and the ledger rows it really wrote are counted, not assumed (one filter is one check here,
+though some look at several things). The ledger's writer thread runs in the same process, so its CPU time
+is part of the governed side.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 
 from benchmarks.report import Target, report
-from governance import Contract, Sidecar, Verdict, govern
+from governance import Contract, Filter, Sidecar, Verdict, govern
+from governance.seams import governance_of
 
 NODES = 20
 TARGETS = {
@@ -181,28 +183,28 @@ def long_history_ratio(sidecar: Sidecar, rounds: int) -> float:
 
 
 def per_node(sidecar: Sidecar, nodes: int) -> tuple[float, float]:
-    """Checks and ledger rows that one node really made."""
-    checks = [0]
+    """Filters entered and ledger rows written for one node, both counted while a graph runs."""
+    graph, entered = governed(step, sidecar, nodes), 0
+    governance = governance_of(graph)
+    assert governance is not None
+    contract = governance.contract("n0")
+    assert contract is not None
 
-    def counting(call: Any) -> Any:
-        from governance.call import Proceed
+    def counted(one: Filter) -> Filter:
+        def enter(call: Any) -> Any:
+            nonlocal entered
+            entered += 1
+            return one(call)
 
-        return (yield Proceed(call))
+        return enter
 
-    graph = govern(
-        chain_of(step, nodes),
-        contracts={"*": Contract(reads=["count"], writes=["count"], tokens=1000, gates=[counts])},
-        sidecar=sidecar,
-        filters=[counting],
-    )
+    # Before the first run: a node takes its chain from here when it is first bound.
+    governance._chains["node", id(contract)] = tuple(map(counted, governance.chain("node", contract)))
     sidecar.ledger.flush()
     before = rows(sidecar)
     graph.invoke({"count": 1})
     sidecar.ledger.flush()
-    governance = graph.nodes["n0"].node.step.root
-    filters = governance.chain("node", governance.contract("n0"))
-    checks[0] = len(filters) - 1  # the counting filter itself checks nothing
-    return float(checks[0]), (rows(sidecar) - before) / nodes
+    return entered / nodes, (rows(sidecar) - before) / nodes
 
 
 def rows(sidecar: Sidecar) -> int:
