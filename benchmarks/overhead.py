@@ -114,7 +114,7 @@ def ratio(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
 
 def overhead_ratios(sidecar: Sidecar, rounds: int) -> tuple[dict[str, float], list[str]]:
     figures, notes = {}, []
-    repeat = 5
+    repeat = 25
     flush = sidecar.ledger.flush
     loop = asyncio.new_event_loop()
     bare_sync, with_sync = chain_of(step), governed(step, sidecar)

@@ -36,8 +36,9 @@ UNDECLARED = Declared(keys=None, types={}, routes=frozenset())
 
 @dataclass(frozen=True)
 class Bound:
-    """One node under one contract."""
+    """One node under one contract; `place` is what contracts call it: `research/search`."""
 
+    place: str
     governance: Governance
     contract: Contract
     declared: Declared
@@ -46,6 +47,11 @@ class Bound:
     @cached_property
     def enforced(self) -> bool:
         return self.governance.enforcing and self.contract.enforced
+
+    @cached_property
+    def marked(self) -> bool:
+        """Whether what the node streams is marked as not yet verified."""
+        return bool(self.contract.gates) and self.contract.stream == "mark"
 
     @cached_property
     def routes(self) -> frozenset[str]:

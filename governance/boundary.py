@@ -94,12 +94,12 @@ def missing_contract(place: str, parent: Call | None) -> ContractViolation:
 
 def run_node(call: NodeCall, perform: Callable[[NodeCall], Any]) -> Any:
     """Run a node inside its chain."""
-    return chain.run(chain.Chain(call.bound.filters, call), perform)
+    return chain.run(call.bound.filters, call, perform)
 
 
 def arun_node(call: NodeCall, perform: Callable[[NodeCall], Awaitable[Any]]) -> Awaitable[Any]:
     """Run a node inside its chain, in async code."""
-    return chain.arun(chain.Chain(call.bound.filters, call), perform)
+    return chain.arun(call.bound.filters, call, perform)
 
 
 def model_call(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:
@@ -162,7 +162,7 @@ def run_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Any]) -> Any:
 
     filters = call.governance.chain(call.boundary, call.contract)
     try:
-        return chain.run(chain.Chain(filters, call), inside)
+        return chain.run(filters, call, inside)
     except GraphInterrupt as question:
         call.node.question = question
         raise
@@ -180,7 +180,7 @@ async def arun_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Awaita
 
     filters = call.governance.chain(call.boundary, call.contract)
     try:
-        return await chain.arun(chain.Chain(filters, call), inside)
+        return await chain.arun(filters, call, inside)
     except GraphInterrupt as question:
         call.node.question = question
         raise

@@ -63,8 +63,6 @@ class NodeCall(Call):
 
     boundary = "node"
 
-    place: str
-    """Where the node is, as contracts name it: `research/search`."""
     config: Mapping[str, Any]
     attempt: int
     raw: Any
@@ -88,12 +86,19 @@ class NodeCall(Call):
     """Whether LangGraph runs it as a `@task` of the node above."""
     origin: Any = field(init=False, default=None)
     """The seam this call came through."""
+    started: int = field(init=False, default=0)
+    """Nanoseconds of the monotonic clock."""
     seal: str = field(init=False, default="")
     """Strict mode: digest of the state before the node ran."""
 
     @property
     def node(self) -> NodeCall:
         return self
+
+    @property
+    def place(self) -> str:
+        """Where the node is, as contracts name it: `research/search`."""
+        return self.bound.place
 
     @property
     def declared(self) -> Declared:
@@ -143,6 +148,8 @@ class ModelCall(Call):
     messages: list[Any]
     options: Mapping[str, Any]
     model: Any
+    started: int = field(init=False, default=0)
+    """Nanoseconds of the monotonic clock."""
     prompt_tokens: int = 0
     spent: int = 0
     """Tokens this call was charged, known when it is over."""
@@ -162,6 +169,10 @@ class ToolCall(Call):
     args: Mapping[str, Any]
     tool: Any
     call_id: str | None = None
+    started: int = field(init=False, default=0)
+    """Nanoseconds of the monotonic clock."""
+    given: bytes = field(init=False, default=b"")
+    """The arguments before the tool ran, in canonical form: it may change them."""
 
     @property
     def node(self) -> NodeCall:
@@ -213,15 +224,29 @@ class Run:
 
 Effect = Proceed | Sleep | Hold | Run
 Flow: TypeAlias = Generator[Effect, Any, Any]
-After: TypeAlias = Callable[[Any], Any]
-"""What a filter makes of the result, or a flow that finds out; errors pass it by."""
+After: TypeAlias = Callable[[Any, Any], Any]
+"""Given the call and its result: what a filter makes of the result, or a flow that finds out.
+
+Errors pass it by; where it has an attribute `failed`, that is called with the call and the error.
+"""
+Entered: TypeAlias = Flow | After
+
+
+def also_told(failed: Callable[[Any, BaseException], None]) -> Callable[[After], After]:
+    """Makes an `After` that also hears of errors, without a generator's cost at every call."""
+
+    def mark(after: After) -> After:
+        after.failed = failed  # type: ignore[attr-defined]  # a function takes attributes; its type does not say so
+        return after
+
+    return mark
 
 
 class Filter(Protocol):
     """One concern around one call: look, change, refuse, or go on with `Proceed`.
 
     A filter that asks for nothing but the call may be a plain function: it raises, or returns None, or
-    returns the function that is given the result and gives back what becomes of it.
+    returns the function that is given the call and the result and gives back what becomes of it.
     """
 
     def __call__(self, call: Any, /) -> Flow | After | None: ...

@@ -14,6 +14,7 @@ import dataclasses
 import sys
 import threading
 from collections import deque
+from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ LONG = 128
 HIDDEN = "__sidecar_hidden__"
 LENT = 64
 """Long lists kept with the copy that nodes are given."""
+PLAIN = frozenset({str, int, float, bool, bytes, NoneType})
 MUTABLE = (list, dict, set, deque, bytearray)
 _views: dict[type, type] = {}
 _lent: dict[int, tuple[list[Any], list[Any]]] = {}
@@ -36,14 +38,18 @@ _lock = threading.Lock()
 def view(state: Any, call: NodeCall) -> Any:
     """What the node is given instead of `state`."""
     contract = call.contract
-    if call.governance.mode == "strict" and "mutation" not in contract.waives:
+    if call.governance.strict and "mutation" not in contract.waives:
         call.seal = canonical.digest(state)
     reads = contract.reads if call.projects else None
     if reads is None and "mutation" in contract.waives:
         return state
     if isinstance(state, dict):
-        keys = state if reads is None else reads
-        return {key: protected(state[key]) for key in keys if key in state}
+        seen = {}
+        for key in state if reads is None else reads:
+            if key in state:
+                value = state[key]
+                seen[key] = value if type(value) in PLAIN else protected(value)
+        return seen
     if isinstance(state, BaseModel) or (dataclasses.is_dataclass(state) and not isinstance(state, type)):
         return _object_view(state, reads, call)
     return protected(state)
@@ -51,7 +57,7 @@ def view(state: Any, call: NodeCall) -> Any:
 
 def changed(call: NodeCall) -> str | None:
     """Strict mode: whether the node changed what it was given, at any depth."""
-    if call.seal and canonical.digest(call.raw) != call.seal:
+    if canonical.digest(call.raw) != call.seal:
         return "changed its input state in place; return an update instead"
     return None
 

@@ -27,7 +27,7 @@ from governance.filters.contract import contract_filter
 from governance.filters.effect import EffectFilter
 from governance.filters.gate import gates
 from governance.filters.loops import Loops
-from governance.filters.record import InnerRecord, NodeRecord
+from governance.filters.record import inner_record, node_record
 from governance.plane.approvals import Approvals
 from governance.plane.control import Control
 from governance.plane.effects import Effects
@@ -90,6 +90,7 @@ class Governance:
     ) -> None:
         self.mode = mode
         self.enforcing = mode != "observe"
+        self.strict = mode == "strict"
         self.contracts = dict(contracts)
         self.policy = policy
         self.sidecar = sidecar
@@ -141,16 +142,16 @@ class Governance:
         enforced = self.enforcing and contract.enforced
         middle = [f for f in self.filters if getattr(f, "at", "node") == boundary] if enforced else []
         if boundary == "node":
-            return [*self._node_filters(contract), *middle] if enforced else [NODE_RECORD]
+            return [*self._node_filters(contract), *middle] if enforced else [node_record]
         if not enforced:
-            return [INNER_RECORD]
+            return [inner_record]
         if boundary == "model":
-            return [INNER_RECORD, INNER_AUTHORITY, Budget(), *middle]
-        return [INNER_RECORD, INNER_AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
+            return [inner_record, INNER_AUTHORITY, Budget(), *middle]
+        return [inner_record, INNER_AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
 
     def _node_filters(self, contract: Contract) -> list[Filter]:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
-        chain: list[Filter] = [NODE_RECORD, node_authority]
+        chain: list[Filter] = [node_record, node_authority]
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
             chain.append(Admission())
         if contract.approval is not None or contract.gates:
@@ -162,7 +163,7 @@ class Governance:
         contract = self.contract(place)
         if contract is None:
             return None
-        return Bound(self, contract, declared, self.chain("node", contract))
+        return Bound(place, self, contract, declared, self.chain("node", contract))
 
     def effect(self, call: ToolCall) -> SideEffect | None:
         """What the tool declares, or what the contract says about it; None when nobody says anything."""
@@ -188,7 +189,6 @@ def _bound_once(one: Filter) -> Filter:
     return one if inspect.isroutine(one) else one.__call__
 
 
-NODE_RECORD, INNER_RECORD = NodeRecord(), InnerRecord()
 INNER_AUTHORITY = InnerAuthority()
 _default: Sidecar | None = None
 _default_lock = threading.Lock()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from langchain_core.messages import HumanMessage
@@ -21,7 +20,7 @@ def contract_filter(call: NodeCall) -> Flow | After:
     call.input = projection.view(call.raw, call)
     if call.attempt > 1:
         call.input = with_feedback(call.input, call)
-    return partial(checked, call) if call.contract.timeout is None else in_time(call)
+    return checked if call.contract.timeout is None else in_time(call)
 
 
 def in_time(call: NodeCall) -> Flow:
@@ -30,7 +29,7 @@ def in_time(call: NodeCall) -> Flow:
 
 def checked(call: NodeCall, update: Any) -> Any:
     """The update, once it is known that all of it may be written."""
-    problem = projection.changed(call)
+    problem = projection.changed(call) if call.seal else None
     if problem is None:
         if within(update, call.bound.types):
             call.granted = update or {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from types import GeneratorType
 from typing import Any
 
@@ -20,7 +19,7 @@ def gates(call: NodeCall) -> Flow | After:
     """
     if call.governance.control.has_cards(call.session.id):
         return _after_a_question(call)
-    return partial(_judged, call)
+    return _judged
 
 
 def _after_a_question(call: NodeCall) -> Flow:

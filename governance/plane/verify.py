@@ -23,7 +23,8 @@ from typing import Any
 import orjson
 
 from governance.errors import LedgerError
-from governance.plane.ledger import SCHEMA, event_hash, spent
+from governance.plane.ledger import spent
+from governance.plane.ledger_file import SCHEMA, event_hash
 
 ROWS = "SELECT session, n, ts, kind, path, actor, body, prev, hash FROM events ORDER BY session, n"
 ORPHANS = "SELECT session, n FROM heads h WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.session = h.session)"

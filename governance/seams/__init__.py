@@ -22,7 +22,7 @@ from typing import Any
 from langgraph._internal._runnable import RunnableSeq
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import PregelNode
-from langgraph.pregel._write import ChannelWriteTupleEntry
+from langgraph.pregel._write import ChannelWrite, ChannelWriteTupleEntry
 from langgraph.types import RetryPolicy
 
 from governance import connections, threads
@@ -53,7 +53,8 @@ def install() -> None:
 def probe() -> None:
     """Raise `UnsupportedVersion` naming what is missing in the LangGraph and LangChain that are installed."""
     wanted: list[tuple[Any, Sequence[str]]] = [
-        (RunnableSeq, ("invoke", "ainvoke", "stream", "astream")),
+        (RunnableSeq, ("invoke", "ainvoke", "stream", "astream", "_start", "_astart", "_end", "_aend")),
+        (ChannelWrite, ("_write",)),
         (PregelNode, ("node", "flat_writers", "copy")),
         (Pregel, ("stream", "astream", "bulk_update_state", "abulk_update_state", "copy", "get_subgraphs")),
         (ChannelWriteTupleEntry, ("mapper", "value")),

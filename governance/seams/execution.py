@@ -52,6 +52,8 @@ class entered:
         except ValueError:
             pass  # an abandoned stream is closed in another context, which never saw the call
         call.state = "over"
+        if error is None and call.refusal is None and call.question is None:
+            return
         if isinstance(error, ParentCommand):
             check_parent_command(call, error)
         if call.refusal is None and call.question is not None and (error is None or isinstance(error, Exception)):

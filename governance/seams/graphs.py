@@ -22,8 +22,9 @@ from governance.errors import (
 if TYPE_CHECKING:
     from governance.sidecar import Governance
 from governance.seams.declared import Graph, declare
+from governance.seams.governed import GovernedAlone, GovernedSeq
 from governance.seams.retries import REVISIONS, shielded
-from governance.seams.steps import GovernedAlone, GovernedSeq, Step
+from governance.seams.steps import Step
 
 
 def step_of(node: PregelNode) -> Step | None:

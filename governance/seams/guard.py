@@ -182,7 +182,7 @@ def _open_task(func: Any, parent: NodeCall, number: int, args: Any, kwargs: Any)
     info = getattr(conf.get(CONFIG_KEY_RUNTIME), "execution_info", None)
     path = f"{parent.path}/{name}.c{number}"
     call = NodeCall(
-        name, path, EXECUTIONS.next(), parent.governance, parent.session, bound.contract, parent, place, config,
+        name, path, EXECUTIONS.next(), parent.governance, parent.session, bound.contract, parent, config,
         info.node_attempt if info is not None else 1, {"args": args, "kwargs": kwargs}, False, bound,
     )  # fmt: skip
     call.state, call.scheduled = "running", True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from langgraph._internal._constants import (
     PULL,
 )
 
+from governance.boundary import EXECUTIONS
 from governance.call import Call
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def session_of(conf: Mapping[str, Any], runtime: Any) -> str:
         with _lock:
             while len(_runs) >= RUNS_KEPT:
                 _runs.pop(next(iter(_runs)), None)
-            known = _runs[id(control)] = (control, f"run-{time.time_ns():016x}{os.urandom(8).hex()}")
+            known = _runs[id(control)] = (control, f"run-{time.time_ns():016x}-{EXECUTIONS.next()}")
     return known[1]
 
 

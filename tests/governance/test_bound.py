@@ -20,7 +20,7 @@ DECLARED = Declared(
 
 def bound(contract: Contract, declared: Declared = DECLARED, enforcing: bool = True) -> Bound:
     governance: Any = SimpleNamespace(enforcing=enforcing)
-    return Bound(governance, contract, declared, ())
+    return Bound("n", governance, contract, declared, ())
 
 
 @pytest.mark.parametrize(

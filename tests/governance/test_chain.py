@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from governance import chain
-from governance.call import Hold, Proceed, Run, Sleep
+from governance.call import Hold, Proceed, Run, Sleep, also_told
 from governance.chain import Chain
 from governance.errors import DeadlineExceeded
 
@@ -119,12 +119,33 @@ def filter_of(kind: str, name: str, log: Log) -> Any:
         if kind == "plain raises":
             raise ValueError(f"{name} plain")
 
+    def hears(call: str, error: BaseException) -> None:
+        log.append(f"{name} was told {type(error).__name__} of {call}")
+
+    @also_told(hears)
+    def look(call: str, value: Any) -> Any:
+        log.append(f"{name} looks at {value} of {call}")
+        if kind == "look fails":
+            raise KeyError(f"{name} look")
+        if kind == "look interrupts":
+            raise GraphInterrupt(())
+        return asks(call, value) if kind == "look asks" else f"{value}~{name}"
+
+    def asks(call: str, value: Any) -> Any:
+        yield Hold(Place(name, log))
+        more = yield Run(lambda: name)
+        again = yield Proceed(call + more)
+        return f"{value}/{again}"
+
+    if kind.startswith("look"):
+        return lambda call: look
     return plain if kind.startswith("plain") else flow
 
 
 KINDS = (
     "pass", "input", "output", "before", "after", "catch", "translate", "sleep", "hold", "full", "full but sure",
     "run", "run fails", "again", "retry", "short", "interrupts", "nonsense", "plain", "plain raises",
+    "look", "look fails", "look interrupts", "look asks",
 )  # fmt: skip
 NODES: dict[str, Callable[[], BaseException] | None] = {
     "answers": None,
@@ -158,6 +179,16 @@ def reference(filters: list[Any], call: str, node: Callable[[str], str]) -> str:
     if flow is None:
         return reference(filters[1:], call, node)
     held: list[Any] = []
+    if callable(flow):
+        try:
+            value = reference(filters[1:], call, node)
+        except BaseException as error:
+            flow.failed(call, error)  # type: ignore[attr-defined]
+            raise
+        value = flow(call, value)
+        if isinstance(value, str):
+            return value
+        flow = value
 
     def perform(effect: Any) -> Any:
         if isinstance(effect, Proceed):
@@ -194,7 +225,7 @@ def reference(filters: list[Any], call: str, node: Callable[[str], str]) -> str:
 
 
 def run(filters: list[Any], node: Callable[[str], str]) -> Any:
-    return chain.run(Chain(filters, "c"), node)  # type: ignore[arg-type]
+    return chain.run(filters, "c", node)  # type: ignore[arg-type]
 
 
 def arun(filters: list[Any], node: Callable[[str], str]) -> Any:
@@ -202,7 +233,7 @@ def arun(filters: list[Any], node: Callable[[str], str]) -> Any:
         await asyncio.sleep(0)
         return node(call)
 
-    return _driven(chain.arun(Chain(filters, "c"), anode))  # type: ignore[arg-type]
+    return _driven(chain.arun(filters, "c", anode))  # type: ignore[arg-type]
 
 
 def stream(filters: list[Any], node: Callable[[str], str]) -> Any:
@@ -460,7 +491,7 @@ def test_a_deadline_abandons_sync_code_and_latches_the_refusal() -> None:
         ended.set()
 
     with pytest.raises(DeadlineExceeded, match=r"n took longer than 0.05 s"):
-        chain.run(Chain([bounded], node), slow)  # type: ignore[arg-type]
+        chain.run([bounded], node, slow)  # type: ignore[arg-type]
     free.set()
 
     assert ended.wait(5)
@@ -479,7 +510,7 @@ def test_a_deadline_cancels_async_code_and_does_not_wait_for_one_that_swallows_i
 
     async def work() -> None:
         with pytest.raises(DeadlineExceeded):
-            await chain.arun(Chain([bounded], node), slow)  # type: ignore[arg-type]
+            await chain.arun([bounded], node, slow)  # type: ignore[arg-type]
         await asyncio.sleep(0.01)
 
     asyncio.run(work())
@@ -490,7 +521,7 @@ def test_a_deadline_cancels_async_code_and_does_not_wait_for_one_that_swallows_i
 @pytest.mark.parametrize("error", [ValueError("x"), GraphInterrupt(()), StopIteration("x")])
 def test_what_bounded_code_raises_in_time_comes_out_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)):
-        chain.run(Chain([bounded], _Node()), lambda call: raising(error)())  # type: ignore[arg-type]
+        chain.run([bounded], _Node(), lambda call: raising(error)())  # type: ignore[arg-type]
 
 
 def test_a_cancelled_run_cancels_the_bounded_code_inside_it() -> None:
@@ -507,7 +538,7 @@ def test_a_cancelled_run_cancels_the_bounded_code_inside_it() -> None:
         return (yield Proceed(call, 60))
 
     async def work() -> None:
-        task = asyncio.create_task(chain.arun(Chain([long], _Node()), slow))  # type: ignore[arg-type]
+        task = asyncio.create_task(chain.arun([long], _Node(), slow))  # type: ignore[arg-type]
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -530,7 +561,7 @@ def test_blocking_work_runs_off_the_event_loop() -> None:
     async def node(call: Any) -> str:
         return "done"
 
-    assert "done" == asyncio.run(chain.arun(Chain([works], "c"), node))  # type: ignore[arg-type]
+    assert "done" == asyncio.run(chain.arun([works], "c", node))  # type: ignore[arg-type]
     assert threading.get_ident() not in threads
 
 
@@ -547,5 +578,5 @@ def test_async_work_is_awaited_where_a_filter_offers_it() -> None:
     async def node(call: Any) -> str:
         return "never"
 
-    assert "a" == asyncio.run(chain.arun(Chain([works], "c"), node))  # type: ignore[arg-type]
+    assert "a" == asyncio.run(chain.arun([works], "c", node))  # type: ignore[arg-type]
     assert ["async"] == ran

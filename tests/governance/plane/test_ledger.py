@@ -16,7 +16,8 @@ import pytest
 
 from governance import Contract, Sidecar, govern
 from governance.errors import LedgerError
-from governance.plane.ledger import QUEUE_LIMIT, Head, Ledger, event_hash
+from governance.plane.ledger import QUEUE_LIMIT, Ledger
+from governance.plane.ledger_file import HEADS_KEPT, Head, LedgerFile, event_hash
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,9 +95,11 @@ def test_a_closed_ledger_starts_again(ledger: Ledger) -> None:
 
 def test_many_events_are_committed_in_few_groups(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    append = ledger._append
+    append = LedgerFile.append
     monkeypatch.setattr(
-        ledger, "_append", lambda db, events, durable: (sizes.append(len(events)), append(db, events, durable=durable))
+        LedgerFile,
+        "append",
+        lambda self, events, durable: (sizes.append(len(events)), append(self, events, durable=durable)),
     )
     for _ in range(1000):
         ledger.record("s", "x")
@@ -275,14 +278,14 @@ def test_a_ledger_too_far_behind_is_as_good_as_broken(ledger: Ledger, monkeypatc
 
 
 def test_heads_of_many_sessions_are_not_all_remembered(ledger: Ledger) -> None:
-    for n in range(5000):
-        ledger.record(f"s{n}", "x")
-    ledger.flush()
-    ledger.record("s0", "x")
-    ledger.flush()
+    file = LedgerFile(ledger.path)
+    for first in range(0, 5000, 100):
+        file.append([(f"s{n}", 0, "x", "", "", "{}", 0) for n in range(first, first + 100)], durable=False)
+    file.append([("s0", 0, "x", "", "", "{}", 0)], durable=True)
 
-    assert len(ledger._heads) <= 4096
+    assert len(file._heads) <= HEADS_KEPT
     assert Head(2, stored(ledger)[1][8], 0) == ledger.head("s0")
+    file.close()
 
 
 def test_a_head_counts_what_the_session_has_spent(ledger: Ledger) -> None:

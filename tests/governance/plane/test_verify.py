@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from governance.errors import LedgerError
-from governance.plane.ledger import Ledger, event_hash
+from governance.plane.ledger import Ledger
+from governance.plane.ledger_file import event_hash
 from governance.plane.verify import verify
 
 COLUMNS = ("session", "n", "ts", "kind", "path", "actor", "body", "prev", "hash")
