@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -105,16 +105,21 @@ def paired(
     return pairs
 
 
+def interval(resampled: Callable[[], float]) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a figure; `resampled` computes it from a random sample of its rounds."""
+    found = sorted(resampled() for _ in range(400))
+    return found[10], found[-11]
+
+
 def ratio(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Median of the paired ratios with its 95 % bootstrap interval."""
+    """Median of the paired ratios with its interval."""
     ratios = [other / bare for bare, other in pairs]
-    medians = sorted(statistics.median(random.choices(ratios, k=len(ratios))) for _ in range(400))
-    return statistics.median(ratios), medians[10], medians[-11]
+    return statistics.median(ratios), *interval(lambda: statistics.median(random.choices(ratios, k=len(ratios))))
 
 
 def overhead_ratios(sidecar: Sidecar, rounds: int) -> tuple[dict[str, float], list[str]]:
     figures, notes = {}, []
-    repeat = 25
+    repeat = 25  # one round ends with one flush, which belongs to no node
     flush = sidecar.ledger.flush
     loop = asyncio.new_event_loop()
     bare_sync, with_sync = chain_of(step), governed(step, sidecar)
@@ -146,40 +151,59 @@ def overhead_ratios(sidecar: Sidecar, rounds: int) -> tuple[dict[str, float], li
     return figures, notes
 
 
-def slow_node_ratio(sidecar: Sidecar, rounds: int) -> float:
+def slow_node_ratio(sidecar: Sidecar, rounds: int) -> tuple[float, str]:
     """Wall time, since a node that waits spends none on the CPU: how much longer a run takes."""
     bare, other = chain_of(slow, 10), governed(slow, sidecar, 10)
 
     async def both() -> list[float]:
         ratios = []
         for _ in range(rounds + 1):
-            spent = []
-            for graph in (bare, other):
+            spent = {}
+            graphs = [("bare", bare), ("other", other)]
+            random.shuffle(graphs)
+            for name, graph in graphs:
                 started = time.perf_counter()
                 await graph.ainvoke({"count": 1})
-                spent.append(time.perf_counter() - started)
-            ratios.append(spent[1] / spent[0])
+                spent[name] = time.perf_counter() - started
+            ratios.append(spent["other"] / spent["bare"])
         return ratios[1:]
 
-    return statistics.median(asyncio.run(both()))
+    ratios = asyncio.run(both())
+    low, high = interval(lambda: statistics.median(random.choices(ratios, k=len(ratios))))
+    return statistics.median(ratios), f"slow_node_ratio: 95 % interval {low:.3f} to {high:.3f}"
 
 
-def long_history_ratio(sidecar: Sidecar, rounds: int) -> float:
-    """What governance adds to a node with 5,000 messages in the state, against the same with 10."""
+def long_history_ratio(sidecar: Sidecar, rounds: int) -> tuple[float, str]:
+    """What governance adds to a node with 5,000 messages in the state, against the same with 10.
 
-    def added(messages: int) -> float:
-        history = [HumanMessage(f"message {i}", id=str(i)) for i in range(messages)]
-        bare, other = chain_of(step), governed(step, sidecar)
-        given = {"count": 1, "messages": history}
-        pairs = paired(
-            lambda: [bare.invoke(given) for _ in range(2)],
-            lambda: [other.invoke(given) for _ in range(2)],
-            rounds,
-            settle=sidecar.ledger.flush,
-        )
-        return min(o for _, o in pairs) - min(b for b, _ in pairs)
+    All four graphs run in every round, and the chains are long: taking in 5,000 messages costs a run more
+    than the governance of many nodes.
+    """
+    nodes, spent = 100, dict[tuple[str, int], list[float]]()
+    graphs = {"bare": chain_of(step, nodes), "governed": governed(step, sidecar, nodes)}
+    cases = [(kind, size) for kind in graphs for size in (10, 5000)]
+    given = {size: [HumanMessage(f"message {i}", id=str(i)) for i in range(size)] for size in (10, 5000)}
+    for number in range(rounds + 1):
+        for kind, size in random.sample(cases, len(cases)):
+            gc.collect()
+            gc.disable()
+            started = time.process_time()
+            graphs[kind].invoke({"count": 1, "messages": given[size]})
+            if kind == "governed":
+                sidecar.ledger.flush()
+            if number:
+                spent.setdefault((kind, size), []).append(time.process_time() - started)
+            gc.enable()
 
-    return added(5000) / added(10)
+    def found(rows: Sequence[int]) -> float:
+        added = {
+            size: statistics.median(spent["governed", size][n] - spent["bare", size][n] for n in rows)
+            for size in given
+        }
+        return added[5000] / added[10]
+
+    low, high = interval(lambda: found(random.choices(range(rounds), k=rounds)))
+    return found(range(rounds)), f"long_history_ratio: 95 % interval {low:.3f} to {high:.3f}"
 
 
 def per_node(sidecar: Sidecar, nodes: int) -> tuple[float, float]:
@@ -224,10 +248,9 @@ def langgraph_bench(script: Path | None, seconds: float) -> tuple[float | None, 
     ratios = [json.loads(line)["ratio_pairs_median"] for line in output if '"ratio_pairs_median"' in line]
     if not ratios:
         return None, "langgraph_bench_geomean: the harness printed no result; run it by hand to see why"
-    means = sorted(statistics.geometric_mean(random.choices(ratios, k=len(ratios))) for _ in range(2000))
-    return statistics.geometric_mean(
-        ratios
-    ), f"langgraph_bench_geomean: {len(ratios)} benches, 95 % interval {means[50]:.3f} to {means[-51]:.3f}"
+    low, high = interval(lambda: statistics.geometric_mean(random.choices(ratios, k=len(ratios))))
+    note = f"langgraph_bench_geomean: {len(ratios)} benches, 95 % interval {low:.3f} to {high:.3f}"
+    return statistics.geometric_mean(ratios), note
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -241,8 +264,9 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         sidecar = Sidecar(ledger=Path(folder) / "ledger.db")
         figures, notes = overhead_ratios(sidecar, rounds)
-        figures["slow_node_ratio"] = slow_node_ratio(sidecar, max(5, rounds // 3))
-        figures["long_history_ratio"] = long_history_ratio(sidecar, rounds // 2)
+        for name, measure in (("slow_node_ratio", slow_node_ratio), ("long_history_ratio", long_history_ratio)):
+            figures[name], note = measure(sidecar, 2 * rounds)
+            notes.append(note)
         figures["checks_per_node"], figures["rows_per_node"] = per_node(sidecar, NODES)
         sidecar.close()
     geomean, note = langgraph_bench(options.harness, 40 if options.quick else 400)

@@ -74,19 +74,18 @@ def protected(value: Any) -> Any:
 
 def _lend(value: list[Any]) -> list[Any]:
     """The copy of a long list that nodes are given; a new one where somebody has changed the last."""
+    known = _lent.pop(id(value), None)  # nobody else can lend it meanwhile
+    if known is not None and known[0] is value:
+        lent = known[1]
+        # This name, the pair and the call itself: no node kept a handle on it.
+        if sys.getrefcount(lent) == 3 and lent == value:
+            _lent[id(value)] = known
+            return lent
+    lent = value.copy()
     with _lock:
-        known = _lent.pop(id(value), None)
-        if known is not None and known[0] is value:
-            lent = known[1]
-            del known
-            free = sys.getrefcount(lent) == 2  # this name and the call itself: no node kept a handle on it
-            if free and lent == value:
-                _lent[id(value)] = (value, lent)
-                return lent
-        lent = value.copy()
         while len(_lent) >= LENT:
             _lent.pop(next(iter(_lent)), None)
-        _lent[id(value)] = (value, lent)
+    _lent[id(value)] = (value, lent)
     return lent
 
 
