@@ -197,8 +197,7 @@ def long_history_ratio(sidecar: Sidecar, rounds: int) -> tuple[float, str]:
 
     def found(rows: Sequence[int]) -> float:
         added = {
-            size: statistics.median(spent["governed", size][n] - spent["bare", size][n] for n in rows)
-            for size in given
+            size: statistics.median(spent["governed", size][n] - spent["bare", size][n] for n in rows) for size in given
         }
         return added[5000] / added[10]
 

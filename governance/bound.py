@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import NoneType
 from typing import TYPE_CHECKING, Any
+
+from langgraph.types import Overwrite
 
 if TYPE_CHECKING:
     from governance.call import Filter
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 
 BRANCH = "branch:to:"
 """LangGraph's channel that wakes a node."""
+
+HARMLESS: frozenset[type] = frozenset({str, int, float, bool, bytes, NoneType, list, tuple, set})
+"""What no reducer takes for an order to throw away what it has gathered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +55,14 @@ class Bound:
         return self.governance.enforcing and self.contract.enforced
 
     @cached_property
-    def marked(self) -> bool:
-        """Whether what the node streams is marked as not yet verified."""
-        return bool(self.contract.gates) and self.contract.stream == "mark"
+    def gated(self) -> bool:
+        """Whether gates have yet to speak when the node's code streams something."""
+        return bool(self.contract.gates)
+
+    @cached_property
+    def holds(self) -> bool:
+        """Whether nothing of what happens inside the node leaves by a stream before its gates have passed."""
+        return self.enforced and self.gated and self.contract.stream == "hold"
 
     @cached_property
     def routes(self) -> frozenset[str]:
@@ -64,6 +75,18 @@ class Bound:
         keys = self.declared.keys or frozenset()
         owned = keys if self.contract.writes is None else keys & frozenset(self.contract.writes)
         return owned | {BRANCH + route for route in self.routes}
+
+    @cached_property
+    def plain(self) -> Mapping[str, frozenset[type]]:
+        """The keys it may write, each with the exact types of values that need no second look."""
+        return {key: self._plain(key, kind) for key, kind in self.types.items()}
+
+    def _plain(self, key: str, kind: Any) -> frozenset[type]:
+        if kind is None or kind is Any:
+            return HARMLESS
+        if not isinstance(kind, type) or (key in self.declared.reducers and issubclass(kind, (dict, Overwrite))):
+            return frozenset()  # a generic type is for pydantic; a mapping may say that it replaces all there is
+        return frozenset({kind})
 
     @cached_property
     def types(self) -> Mapping[str, Any]:

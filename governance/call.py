@@ -134,8 +134,14 @@ class NodeCall(Call):
             return self.runs.setdefault(known_as, len(self.runs))
 
     def read(self, key: str) -> Any:
-        """A value of the state this node was given, whatever shape the state has."""
+        """A value of the state this node was given, whatever shape the state has.
+
+        Whoever sends a `Send` makes its payload: what the graph's state has counts, and the payload
+        only where the state has no such key.
+        """
         raw = self.raw
+        if not self.projects:
+            raw = self.governance.state(self, key) or raw
         return raw.get(key) if isinstance(raw, Mapping) else getattr(raw, key, None)
 
 
@@ -150,6 +156,8 @@ class ModelCall(Call):
     model: Any
     started: int = field(init=False, default=0)
     """Nanoseconds of the monotonic clock."""
+    prompts: int = 1
+    """How many prompts are asked at once; each is answered."""
     prompt_tokens: int = 0
     spent: int = 0
     """Tokens this call was charged, known when it is over."""
@@ -169,10 +177,16 @@ class ToolCall(Call):
     args: Mapping[str, Any]
     tool: Any
     call_id: str | None = None
+    injected: frozenset[str] = frozenset()
+    """The arguments that a model does not see and its caller gives by itself."""
     started: int = field(init=False, default=0)
     """Nanoseconds of the monotonic clock."""
     given: bytes = field(init=False, default=b"")
     """The arguments before the tool ran, in canonical form: it may change them."""
+    began: bool = field(init=False, default=False)
+    """Whether the tool's own code began; where its arguments did not fit it, nothing did."""
+    asks: Callable[[], None] | None = field(init=False, default=None)
+    """To be done, durably, before a question leaves that the tool's own code asked."""
 
     @property
     def node(self) -> NodeCall:

@@ -22,6 +22,7 @@ from typing import Any
 from langgraph.errors import GraphBubbleUp
 
 from governance.call import After, Effect, Entered, Filter, Hold, Proceed, Run, Sleep, Slot
+from governance.current import mark_place, unmark_place
 from governance.errors import DeadlineExceeded, Refusal
 
 
@@ -322,38 +323,66 @@ async def astream(
 def _bounded(effect: Proceed, perform: Callable[[Any], Any]) -> Any:
     """Wait no longer than allowed; a thread that goes on is refused whatever it tries to start."""
     done: Future[Any] = Future()
-    context = contextvars.copy_context()
+    context, deadline = contextvars.copy_context(), _Deadline(effect)
 
     def work() -> None:
+        mark = mark_place(effect.call)
         try:
-            done.set_result(context.run(perform, effect.call))
+            value = context.run(perform, effect.call)
         except BaseException as error:
+            deadline.ended()
             done.set_exception(error)
+        else:
+            deadline.ended()
+            done.set_result(value)
+        finally:
+            unmark_place(mark)
 
     threading.Thread(target=work, name=f"sidecar-{effect.call.name}", daemon=True).start()
     finished, _ = wait((done,), effect.within)
-    if not finished:
-        raise _late(effect)
+    if not finished or deadline.missed:
+        raise deadline.refusal()
     return done.result()
 
 
 async def _abounded(effect: Proceed, perform: Callable[[Any], Awaitable[Any]]) -> Any:
-    task = asyncio.ensure_future(perform(effect.call))
+    deadline = _Deadline(effect)
+
+    async def work() -> Any:
+        mark = mark_place(effect.call)
+        try:
+            return await perform(effect.call)
+        finally:
+            unmark_place(mark)
+            deadline.ended()
+
+    task = asyncio.ensure_future(work())
     try:
         finished, _ = await asyncio.wait((task,), timeout=effect.within)
     except asyncio.CancelledError:
         task.cancel()
         raise
-    if not finished:
-        late = _late(effect)
+    if not finished or deadline.missed:
+        late = deadline.refusal()
         task.cancel()  # not awaited: code that swallows the cancellation must not hold the run
-        raise late
+        raise late from (task.exception() if finished and not task.cancelled() else None)
     return task.result()
 
 
-def _late(effect: Proceed) -> Refusal:
-    node = effect.call.node
-    return node.refuse(DeadlineExceeded(f"{node.place} took longer than {effect.within} s", seconds=effect.within))
+class _Deadline:
+    """Tells late from in time by the clock: code that blocks its loop is late before any timer can say so."""
+
+    def __init__(self, effect: Proceed) -> None:
+        self.effect = effect
+        self.started = time.monotonic()
+        self.missed = False
+
+    def ended(self) -> None:
+        self.missed = time.monotonic() - self.started > (self.effect.within or 0.0)
+
+    def refusal(self) -> Refusal:
+        node, within = self.effect.call.node, self.effect.within
+        return node.refuse(DeadlineExceeded(f"{node.place} took longer than {within} s", seconds=within))
 
 
 def _do(effect: Effect) -> Any:

@@ -13,12 +13,13 @@ import sys
 import threading
 from typing import Any
 
-from governance.boundary import current_call
 from governance.call import NodeCall
+from governance.current import current_call
 from governance.errors import AuthorityRefused
 from governance.likeness import like
 
-SOCKETS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"})
+LOOK_UPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
+SOCKETS = LOOK_UPS | {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getnameinfo", "socket.bind"}
 PROCESSES = frozenset(
     {
         "subprocess.Popen",
@@ -106,12 +107,20 @@ def _judge(event: str, target: str, allowed: bool, call: NodeCall) -> None:
 
 def _hosts(event: str, args: tuple[Any, ...]) -> list[str]:
     """The names a connection may be known by, the plainest first."""
-    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+    if event in LOOK_UPS:
         return [_text(args[0])]
-    address = args[1]
+    address = args[0] if event == "socket.getnameinfo" else args[1]
+    names = _address(address)
+    if event != "socket.bind":
+        return names
+    port = address[1:2] if isinstance(address, tuple) else ()
+    return [f"listen:{name}" for one in names for name in (":".join((one, *map(str, port))), one)]
+
+
+def _address(address: Any) -> list[str]:
     if not isinstance(address, tuple):
         return [f"unix:{_text(address)}"]
-    host = _text(address[0])
+    host = _text(address[0]) or "0.0.0.0"
     return [host, *sorted(_names.get(host, ()))]
 
 

@@ -30,10 +30,13 @@ class SideEffect:
     `key` is a format string over the tool's arguments (`"refund:{order_id}"`): the business identity
     of the effect. `undo(args, outcome)` reverses a finished effect, `dry_run(args)` tells what would
     happen, `reconcile(args)` finds the outcome of an effect whose end nobody saw, or returns None.
+    `declines` says that an error result of the tool (a `ToolMessage` with status `error`) means that
+    nothing happened; without it, the effect is in doubt after one, unless it is idempotent.
     """
 
     kind: Literal["read", "write", "external"]
     idempotent: bool = field(default=False, kw_only=True)
+    declines: bool = field(default=False, kw_only=True)
     key: str | None = field(default=None, kw_only=True)
     undo: Callable[[Mapping[str, Any], Any], Any] | None = field(default=None, kw_only=True)
     dry_run: Callable[[Mapping[str, Any]], str] | None = field(default=None, kw_only=True)
@@ -268,16 +271,17 @@ def matches(pattern: str) -> Constraint:
 
 
 def from_state(key: str, pick: Callable[[Any], Any] = lambda value: value) -> Constraint:
-    """The argument must equal what the node was given in `key`, or be a member of it.
+    """The argument must equal what the state of the node's graph has in `key`, or be a member of it.
 
     `pick` takes the part of the state's value that counts. An agent can then act only on the
-    thing its session is about.
+    thing its session is about. An argument left out, or a state without a value, fits nothing.
     """
 
     def check(value: Any, call: ToolCall) -> str | None:
-        known = pick(call.node.read(key))
+        given = call.node.read(key)
+        known = None if given is None else pick(given)
         members = known if isinstance(known, (list, tuple, set, frozenset)) else (known,)
-        if any(value == one and type(value) is type(one) for one in members):
+        if value is not None and any(value == one and type(value) is type(one) for one in members):
             return None
         return f"must come from the state key {key!r}, not {value!r}"
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.types import Command
 
-from governance.boundary import current_call
 from governance.call import Call
+from governance.current import current_call
 from governance.errors import AuthorityRefused, DoorClosed
 from governance.operators import current_operator
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from langgraph.types import Command, Send
 from pydantic import TypeAdapter, ValidationError
 
 from governance.call import NodeCall
@@ -55,11 +56,12 @@ def schema(key: str, kind: Any) -> Gate:
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
 
     def gate(call: NodeCall, update: Any) -> Verdict:
-        value = _written(update, key)
-        if value is None:
+        values = _written(update, key)
+        if not values:
             return Verdict.revise(f"nothing was written to {key!r}")
         try:
-            adapter.validate_python(value, strict=True)
+            for value in values:
+                adapter.validate_python(value, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or key
@@ -83,8 +85,7 @@ def grounded(
     """
 
     def gate(call: NodeCall, update: Any) -> Verdict:
-        value = _written(update, key)
-        named = list(dict.fromkeys(cited(value))) if value is not None else []
+        named = list(dict.fromkeys(one for value in _written(update, key) for one in cited(value)))
         there = set(known(call.read(evidence) or ()))
         invented = [one for one in named if one not in there]
         if invented:
@@ -114,10 +115,16 @@ def custom(
     return gate
 
 
-def _written(update: Any, key: str) -> Any:
+def _written(update: Any, key: str) -> list[Any]:
+    """Everything an update writes to a key, in any form LangGraph takes."""
     if isinstance(update, Mapping):
-        return update.get(key)
-    nested = getattr(update, "update", None)
-    if isinstance(nested, Mapping):  # a Command
-        return nested.get(key)
-    return getattr(update, key, None)
+        found = [update.get(key)]
+    elif isinstance(update, Command) and isinstance(update.update, (list, tuple)):
+        found = [value for name, value in update.update if name == key]
+    elif isinstance(update, Command):
+        return _written(update.update, key)
+    elif isinstance(update, (list, tuple)):
+        found = [value for part in update if not isinstance(part, Send) for value in _written(part, key)]
+    else:
+        found = [getattr(update, key, None)]
+    return [value for value in found if value is not None]

@@ -39,7 +39,7 @@ def operator(name: str, *, reason: str) -> Iterator[Operator]:
 
 def refuse_inside(what: str) -> None:
     """Raise where code of a node tries what only people outside may do."""
-    from governance.boundary import current_call
+    from governance.current import current_call
 
     call = current_call()
     if call is not None:

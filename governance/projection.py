@@ -20,8 +20,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from governance import canonical
-from governance.boundary import current_call
 from governance.call import NodeCall
+from governance.current import current_call
 from governance.errors import ContractViolation
 
 LONG = 128

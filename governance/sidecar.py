@@ -29,6 +29,7 @@ from governance.filters.gate import gates
 from governance.filters.loops import Loops
 from governance.filters.record import inner_record, node_record
 from governance.plane.approvals import Approvals
+from governance.plane.budgets import Budgets
 from governance.plane.control import Control
 from governance.plane.effects import Effects
 from governance.plane.ledger import Ledger
@@ -58,6 +59,7 @@ class Sidecar:
         self.control = Control(switch or self.ledger.path.with_name("control.db"))
         self.approvals = Approvals(self.control)
         self.effects = Effects(self.control)
+        self.budgets = Budgets(self.control, self.ledger)
         self.sessions = Sessions()
         self._warned = False
         atexit.register(self.close)
@@ -95,10 +97,13 @@ class Governance:
         self.policy = policy
         self.sidecar = sidecar
         self.doors = doors
+        self.graph = ""
+        """The name of the governed graph: a part of the places of its effects and approvals."""
         self.filters = tuple(filters)
         self.ledger = sidecar.ledger
         self.approvals = sidecar.approvals
         self.effects = sidecar.effects
+        self.budgets = sidecar.budgets
         self.control = sidecar.control
         self._resolved: dict[str, Contract | None] = {}
         self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
@@ -180,6 +185,14 @@ class Governance:
     def resume_answer(self, call: Call, card: str) -> Any:
         return seams.resume_answer(call.node, card)
 
+    def place(self, call: Call) -> str:
+        """Where a call is made, and in which graph: the same only where it is made again."""
+        return seams.place(call)
+
+    def state(self, call: NodeCall, key: str) -> Mapping[str, Any]:
+        """The state of a node's graph at a key, also where the node was given a `Send`'s payload instead."""
+        return seams.state(call, key)
+
     def server_user(self, call: Call) -> str | None:
         return seams.server_user(call.node)
 
@@ -234,6 +247,7 @@ def govern(
         mode=chosen, contracts=contracts or {}, policy=rules, sidecar=sidecar, filters=filters, doors=doors
     )
     seams.install()
+    governance.graph = str(getattr(graph, "name", ""))
     seams.attach(graph, governance)
     return graph
 

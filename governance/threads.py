@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import inspect
 import multiprocessing.pool
 import multiprocessing.process
 import threading
@@ -17,8 +18,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from governance import connections
-from governance.boundary import CURRENT, current_call, mark_place, unmark_place
 from governance.call import Call
+from governance.current import CURRENT, current_call, mark_place, unmark_place
 from governance.likeness import like
 
 SERVING = ("langsmith", "opentelemetry", "concurrent", "anyio", "governance", "chromadb", "posthog", "multiprocessing")
@@ -68,6 +69,12 @@ def _patch_threads() -> None:
         call = current_call()
         return bare(function if call is None else carried(call, function), args, *kwargs)
 
+    for owner, name, worked in (
+        (Future, "add_done_callback", ("fn",)),
+        (ThreadPoolExecutor, "__init__", ("initializer",)),
+        (multiprocessing.pool.ThreadPool, "__init__", ("initializer",)),
+    ):
+        setattr(owner, name, _handing_over(getattr(owner, name), worked))
     _thread.start_new_thread = governed_bare
     threading.Thread.start = governed_start  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = governed_submit  # type: ignore[method-assign,assignment]
@@ -94,14 +101,33 @@ def _patch_pools() -> None:
 
 
 def _pooled(original: Callable[..., Any]) -> Callable[..., Any]:
+    called_back = _handing_over(original, ("callback", "error_callback"))  # here, also when processes do the work
+    threaded = _handing_over(original, ("func", "callback", "error_callback"))
+
     @like(original)
     def governed(self: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self, multiprocessing.pool.ThreadPool):
+            return threaded(self, func, *args, **kwargs)
+        connections.judge_process(f"a process pool ({getattr(func, '__qualname__', func)})")
+        return called_back(self, func, *args, **kwargs)
+
+    return governed
+
+
+def _handing_over(original: Callable[..., Any], worked: tuple[str, ...]) -> Callable[..., Any]:
+    """A method whose arguments of these names some thread will call: as a part of the call that handed them over."""
+    signature = inspect.signature(original)
+
+    @like(original)
+    def governed(*args: Any, **kwargs: Any) -> Any:
         call = current_call()
-        if call is not None and isinstance(self, multiprocessing.pool.ThreadPool):
-            func = carried(call, func)
-        elif call is not None:
-            connections.judge_process(f"a process pool ({getattr(func, '__qualname__', func)})")
-        return original(self, func, *args, **kwargs)
+        if call is None:
+            return original(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
+        for name in worked:
+            if callable(given.arguments.get(name)):
+                given.arguments[name] = carried(call, given.arguments[name])
+        return original(*given.args, **given.kwargs)
 
     return governed
 

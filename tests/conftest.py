@@ -14,3 +14,6 @@ os.environ.update(
 if not any(argument.startswith("--record-cassettes") for argument in sys.argv):
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SIDECAR_MODEL"):
         os.environ.pop(name, None)
+
+# As a plugin they are imported after the lines above have run, which is before anything reads the environment.
+pytest_plugins = ["tests.fixtures"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -31,7 +31,7 @@ from governance.cli.places import (
 from governance.cli.records import last_body
 from governance.errors import GovernanceError
 from governance.loading import nearest
-from governance.plane.approvals import Approvals, Card, Principal
+from governance.plane.approvals import Approvals, Card, Decision, Principal
 
 CardId = Annotated[
     str | None,
@@ -70,30 +70,24 @@ def show(card: CardId = None, ledger: LedgerPath = None, control: ControlPath = 
         OUT.print(f"[bold]{name}[/bold]  {escape(text)}")
 
 
-@app.command()
-def approve(
-    card: CardId = None,
-    by: By = None,
-    reason: Reason = "",
-    ledger: LedgerPath = None,
-    control: ControlPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Approve exactly what was shown."""
-    _decide(places(ledger, control), card, "approve", local_principal(by), reason, as_json)
+def _answer(decision: Decision) -> Callable[..., None]:
+    """The command that decides so, where the decision says all; `edit` needs a value too."""
+
+    def answer(
+        card: CardId = None,
+        by: By = None,
+        reason: Reason = "",
+        ledger: LedgerPath = None,
+        control: ControlPath = None,
+        as_json: AsJson = False,
+    ) -> None:
+        _decide(places(ledger, control), card, decision, local_principal(by), reason, as_json)
+
+    return answer
 
 
-@app.command()
-def deny(
-    card: CardId = None,
-    by: By = None,
-    reason: Reason = "",
-    ledger: LedgerPath = None,
-    control: ControlPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say no; the run is refused when it resumes."""
-    _decide(places(ledger, control), card, "deny", local_principal(by), reason, as_json)
+app.command("approve", help="Approve exactly what was shown.")(_answer("approve"))
+app.command("deny", help="Say no; the run is refused when it resumes.")(_answer("deny"))
 
 
 @app.command()
@@ -145,11 +139,8 @@ def what_line(card: Card) -> str:
 
 @contextmanager
 def _book(where: Places) -> Iterator[Approvals]:
-    control = where.open_control()
-    try:
+    with closing(where.open_control()) as control:
         yield Approvals(control)
-    finally:
-        control.close()
 
 
 def _one(book: Approvals, given: str | None) -> Card:
@@ -165,7 +156,7 @@ def _one(book: Approvals, given: str | None) -> Card:
 def _decide(
     where: Places,
     given: str | None,
-    decision: Literal["approve", "deny", "edit"],
+    decision: Decision,
     who: Principal,
     reason: str,
     as_json: bool,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,20 +50,14 @@ class Places:
 
     def record(self, session: str, kind: str, *, by: Principal, body: dict[str, Any]) -> None:
         """Put an operator's act on record; raises `LedgerError` where it cannot be."""
-        ledger = Ledger(self.ledger)
-        try:
+        with closing(Ledger(self.ledger)) as ledger:
             ledger.record(session, kind, actor=f"{by.how}:{by.name}", body=body)
             ledger.flush()
-        finally:
-            ledger.close()
 
     def check(self) -> None:
         """Raise `LedgerError` now rather than after the act that must be on record."""
-        ledger = Ledger(self.ledger)
-        try:
+        with closing(Ledger(self.ledger)) as ledger:
             ledger.flush()
-        finally:
-            ledger.close()
 
     def open_control(self, *, create: bool = False) -> Control:
         if not create and not self.control.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from enum import StrEnum
 from typing import Annotated
 
@@ -54,11 +55,9 @@ def stop(
     where, who, target = places(ledger, control), local_principal(by), _target(scope, name)
     if not reason.strip():
         raise Failure("a stop needs --reason TEXT: whoever meets it must learn why")
-    switch = where.open_control(create=True)
-    try:  # the stop first: it must hold even where the ledger cannot be written
+    with closing(where.open_control(create=True)) as switch:
+        # The stop first: it must hold even where the ledger cannot be written.
         order = switch.stop(scope.value, target, reason=reason, by=f"{who.how}:{who.name}")
-    finally:
-        switch.close()
     where.record(OPERATOR, "control.stopped", by=who, body={"scope": scope, "name": target, "reason": reason})
     print_json(order._asdict()) if as_json else OUT.print(f"stopped: {_words(order)}", markup=False)
 
@@ -74,16 +73,13 @@ def resume(
 ) -> None:
     """Lift a stop."""
     where, who, target = places(ledger, control), local_principal(by), _target(scope, name)
-    switch = where.open_control()
-    try:
+    with closing(where.open_control()) as switch:
         standing = _standing(switch)
         if (scope.value, target) not in {(s.scope, s.name) for s in standing}:
             known = [f"{s.scope} {s.name}" for s in standing]
             raise Failure(f"there is no stop on {scope.value} {target}; {nearest(f'{scope.value} {target}', known)}")
         where.check()
         switch.resume(scope.value, target)
-    finally:
-        switch.close()
     where.record(OPERATOR, "control.resumed", by=who, body={"scope": scope, "name": target, "reason": reason})
     print_json({"scope": scope, "name": target}) if as_json else print(f"resumed: {scope.value} {target}")
 
@@ -94,11 +90,8 @@ def status(ledger: LedgerPath = None, control: ControlPath = None, as_json: AsJs
     stops: list[Stop] = []
     cards: list[Card] = []
     if where.control.exists():
-        switch = where.open_control()
-        try:
+        with closing(where.open_control()) as switch:
             stops, cards = _standing(switch), Approvals(switch).cards()
-        finally:
-            switch.close()
     if as_json:
         print_json({"stops": [s._asdict() for s in stops], "approvals": [described(c) for c in cards]})
         return

@@ -31,7 +31,7 @@ ESCALATED = Approval("a gate asks for a person's decision")
 def standing(call: NodeCall) -> Asking[Card | None]:
     """The question that was asked at this place, unless it is settled or the rules have changed since."""
     book = call.governance.approvals
-    card: Card | None = yield Run(lambda: book.at(call.session.id, call.path))
+    card: Card | None = yield Run(lambda: book.at(call.session.id, call.governance.place(call)))
     if card is None or card.state == "committed":
         return None
     if card.contract != call.contract.digest:
@@ -55,6 +55,7 @@ def escalated(call: NodeCall, update: Any, reason: str, evidence: Any) -> Asking
             proposer=proposer(call),
             rule=call.contract.approval or ESCALATED,
             evidence=evidence,
+            place=call.governance.place(call),
         )
     )
     note(call, "approval.asked", card)
@@ -97,7 +98,8 @@ class ToolApproval:
         book, approval = call.governance.approvals, rule.approval
         effect = call.governance.effect(call)
         what = {"tool": call.name, "args": dict(call.args), "reason": approval.reason}
-        card: Card | None = yield Run(lambda: book.at(call.session.id, call.path))
+        where = call.governance.place(call)
+        card: Card | None = yield Run(lambda: book.at(call.session.id, where))
         if card is not None and not covers(card, call, canonical.digest(what)):
             # Other arguments than those shown, or other rules: the old answer does not count.
             if card.state != "committed":
@@ -111,21 +113,32 @@ class ToolApproval:
                 lambda: book.ask(
                     call.session.id, call.path, "tool", what, payload=dict(call.args),
                     contract=call.contract.digest, proposer=proposer(call),
-                    rule=approval, evidence=evidence,
+                    rule=approval, evidence=evidence, place=where,
                 )
             )  # fmt: skip
             note(call, "approval.asked", card)
         if card.state != "committed":
             card = yield from settled(call, card)
             if card.state == "edited":
-                call.args = dict(card.edited)
+                call.args = edited_args(call, card)
                 call.governance.recheck(call)
             check_stops(call)
             yield Run(lambda: book.commit(card))
             note(call, "approval.committed", card)
         elif card.edited is not None:
-            call.args = dict(card.edited)
+            call.args = edited_args(call, card)
         return (yield Proceed(call))
+
+
+def edited_args(call: ToolCall, card: Card) -> dict[str, Any]:
+    """What a person made of the arguments; what was not touched stays the very value the caller gave.
+
+    Arguments that a caller injects may be values that nobody can write down: left out, they stay.
+    """
+    edited, given = dict(card.edited), call.args
+    same = {k: given[k] for k in edited.keys() & given.keys() if canonical.text(edited[k]) == canonical.text(given[k])}
+    kept = {k: given[k] for k in call.injected & given.keys()}
+    return {**kept, **edited, **same}
 
 
 def covers(card: Card, call: ToolCall, digest: str) -> bool:

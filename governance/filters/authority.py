@@ -9,6 +9,7 @@ from langchain_core.messages import ToolMessage
 from governance.call import Call, Flow, ModelCall, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Tool
 from governance.errors import Abandoned, ApprovalDenied, AuthorityRefused, Halted, Refusal
+from governance.hosted import hosted
 
 
 def node_authority(call: NodeCall) -> Flow | None:
@@ -18,7 +19,7 @@ def node_authority(call: NodeCall) -> Flow | None:
         check_latch(call)
     if not (control.ready and call.governance.ledger.ready):
         return _when_ready(call)
-    if control.stops:
+    if control.stops or call.parent is not None:
         check_stops(call)
     return None
 
@@ -43,8 +44,10 @@ class InnerAuthority:
             check_stops(call)
             if isinstance(call, ToolCall):
                 check_tool(call)
+            else:
+                check_hosted(call)
         except Refusal as refusal:
-            rule = call.contract.tool(call.name)
+            rule = call.contract.tool(call.name) if isinstance(call, ToolCall) else None
             if isinstance(refusal, AuthorityRefused) and rule is not None and rule.refusals == "answer":
                 record_answer(call, refusal)
                 return answer(call, refusal)
@@ -52,7 +55,7 @@ class InnerAuthority:
         try:
             return (yield Proceed(call))
         except Refusal as refusal:
-            rule = call.contract.tool(call.name)
+            rule = call.contract.tool(call.name) if isinstance(call, ToolCall) else None
             if isinstance(refusal, ApprovalDenied) and rule is not None and rule.refusals == "answer":
                 record_answer(call, refusal)
                 return answer(call, refusal)
@@ -76,28 +79,29 @@ def check_latch(node: NodeCall) -> None:
 
 
 def check_stops(call: Call) -> None:
-    """Raise `Halted` where an operator stopped this call's session, agent, tool, or everything."""
-    stops = call.governance.control.stops
-    if not stops:
-        return
-    places = [
-        ("all", "*"),
-        ("session", call.session.id),
-        ("agent", call.node.place),
-        ("agent", call.node.name),
-    ]
+    """Raise `Halted` where an operator stopped this call, or anything it is a part of."""
+    part: Call | None = call
+    while part is not None:
+        stops = part.governance.control.stops
+        for place in names(part) if stops else ():
+            order = stops.get(place)
+            if order is not None:
+                raise Halted(
+                    f"stopped by {order.by}: {order.reason} (`sidecar resume {order.scope} {order.name}` lifts it)",
+                    scope=order.scope,
+                    name=order.name,
+                )
+        part = part.parent
+
+
+def names(call: Call) -> list[tuple[str, str]]:
+    """What an operator may call this very call when stopping it."""
+    found = [("all", "*"), ("session", call.session.id), ("agent", call.node.place), ("agent", call.node.name)]
     if call.contract.role:
-        places.append(("agent", call.contract.role))
+        found.append(("agent", call.contract.role))
     if isinstance(call, ToolCall):
-        places.append(("tool", call.name))
-    for place in places:
-        order = stops.get(place)
-        if order is not None:
-            raise Halted(
-                f"stopped by {order.by}: {order.reason} (`sidecar resume {order.scope} {order.name}` lifts it)",
-                scope=order.scope,
-                name=order.name,
-            )
+        found.append(("tool", call.name))
+    return found
 
 
 def check_tool(call: ToolCall) -> None:
@@ -117,6 +121,24 @@ def check_tool(call: ToolCall) -> None:
             tool=call.name,
             args=dict(call.args),
         )
+
+
+def check_hosted(call: ModelCall) -> None:
+    """Tools that the provider runs pass nobody on their way: the contract must name them, without conditions."""
+    for known_as in hosted(call):
+        rules = [rule for rule in map(call.contract.tool, known_as) if rule is not None]
+        if not rules:
+            raise AuthorityRefused(
+                f"{call.node.place} may not let {call.name} run the provider's {known_as[0]}; "
+                f"its contract allows: {', '.join(sorted(call.contract.tools)) or 'none'}",
+                tool=known_as[0],
+            )
+        if any(rule.where or rule.approval is not None for rule in rules):
+            raise AuthorityRefused(
+                f"{call.node.place} may not let {call.name} run the provider's {known_as[0]}: its rule has conditions, "
+                "and nobody sees the calls of a tool that the provider runs",
+                tool=known_as[0],
+            )
 
 
 def broken_constraint(rule: Tool, call: ToolCall) -> str | None:

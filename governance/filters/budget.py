@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from governance.call import Flow, Hold, ModelCall, Proceed, Run
+from governance.call import Call, Flow, Hold, ModelCall, NodeCall, Proceed, Run
 from governance.errors import BudgetExceeded
 from governance.tokens import MessageCounter
 
@@ -14,70 +15,86 @@ COUNTER = MessageCounter()
 
 
 class Reservation:
-    """Tokens set aside for one call; whatever way the call ends, the difference goes back."""
+    """Tokens set aside in the allowances of nodes; whatever way the call ends, the difference goes back."""
 
     def __init__(self, call: ModelCall, tokens: int) -> None:
-        self._call = call
-        self._tokens = tokens
-        self.used: int | None = None
+        self.call = call
+        self.tokens = tokens
+        self.used: int | None = 0
+        """None from the moment the model is asked until it said what it used."""
 
     def take(self) -> None:
-        call, node, session = self._call, self._call.node, self._call.session
-        total, allowance = call.governance.policy.budget.session_tokens, call.contract.tokens
-        with session.lock:
-            if total is not None and session.tokens + self._tokens > total:
-                raise self._short("the session", total - session.tokens, total)
-            if allowance is not None and node.tokens + self._tokens > allowance:
-                raise self._short(node.place, allowance - node.tokens, allowance)
-            session.tokens += self._tokens
-            node.tokens += self._tokens
+        nodes = list(_nodes_above(self.call))
+        with self.call.session.lock:
+            for node in nodes:
+                allowance = node.contract.tokens if node.bound.enforced else None
+                if allowance is not None and node.tokens + self.tokens > allowance:
+                    raise self.short(node.place, allowance - node.tokens, allowance)
+            for node in nodes:
+                node.tokens += self.tokens
 
-    def _short(self, who: str, left: int, total: int) -> BudgetExceeded:
-        needed = self._tokens
-        text = f"this call may need {needed} tokens; {who} has {max(0, left)} of {total} left"
-        return BudgetExceeded(text, needed=needed)
+    def short(self, who: str, left: int, total: int) -> BudgetExceeded:
+        text = f"this call may need {self.tokens} tokens; {who} has {max(0, left)} of {total} left"
+        return BudgetExceeded(text, needed=self.tokens)
 
     def release(self) -> None:
         # Where a provider never said what was used, what was reserved counts: it may have been paid.
-        used = self._tokens if self.used is None else self.used
-        with self._call.session.lock:
-            self._call.session.tokens += used - self._tokens
-            self._call.node.tokens += used - self._tokens
-        self._call.spent = used
+        used = self.tokens if self.used is None else self.used
+        with self.call.session.lock:
+            for node in _nodes_above(self.call):
+                node.tokens += used - self.tokens
+        self.call.spent = used
 
 
 class Budget:
-    """Refuses a model call whose prompt and answer do not fit what is left."""
+    """Refuses a model call whose prompt and answer do not fit what is left, here and in every node above."""
 
     def __call__(self, call: ModelCall) -> Flow:
-        policy, session = call.governance.policy.budget, call.session
-        if policy.session_tokens is None and call.contract.tokens is None:
+        policy, session, budgets = call.governance.policy.budget, call.session, call.governance.budgets
+        total = policy.session_tokens
+        if total is None and not any(node.contract.tokens for node in _nodes_above(call)):
             result = yield Proceed(call)
             call.spent = usage(result)  # nothing to keep within: the provider's own account is enough
             return result
-        if policy.session_tokens is not None and not session.known:
-            head = yield Run(lambda: call.governance.ledger.head(session.id))
-            with session.lock:
-                if not session.known:
-                    session.tokens += head.tokens if head else 0
-                    session.known = True
         call.prompt_tokens = COUNTER.count(call.messages) + COUNTER.options(call.options)
         reservation = Reservation(call, call.prompt_tokens + answer_tokens(call, policy.answer_tokens))
         yield Hold(reservation)
+        if total is not None:
+            reserved = yield Run(lambda: budgets.reserve(session, reservation.tokens, total))
+            if not reserved.granted:
+                raise reservation.short("the session", reserved.left, total)
+        reservation.used = None
         result = yield Proceed(call)
         answered = messages_of(result)
         if answered:  # a stream of events that is only beginning is charged what was reserved
-            reservation.used = usage(result) or call.prompt_tokens + COUNTER.count(answered)
+            used = reservation.used = usage(result) or call.prompt_tokens + COUNTER.count(answered)
+            if total is not None:
+                yield Run(lambda: budgets.settle(session, used - reservation.tokens))
         return result
 
 
+def _nodes_above(call: ModelCall) -> Iterator[NodeCall]:
+    """The node that the call happens in, and every node that this one is a part of."""
+    above: Call | None = call
+    while above is not None:
+        yield above.node
+        above = above.node.parent
+
+
 def answer_tokens(call: ModelCall, otherwise: int) -> int:
+    """What all answers to this call may need: so many to each of its prompts."""
+    limits = (_number(call, name) for name in ("max_tokens", "max_completion_tokens"))
+    each = next((limit for limit in limits if limit), otherwise)
+    return each * call.prompts * max(_number(call, "n"), _number(call, "best_of"), 1)
+
+
+def _number(call: ModelCall, name: str) -> int:
+    """A setting of the call, else of its model; 0 where neither says anything."""
     for source in (call.options, vars(call.model)):
-        for name in ("max_tokens", "max_completion_tokens"):
-            value = source.get(name)
-            if isinstance(value, int) and value > 0:
-                return value
-    return otherwise
+        value = source.get(name)
+        if type(value) is int and value > 0:
+            return value
+    return 0
 
 
 def messages_of(result: Any) -> list[Any]:

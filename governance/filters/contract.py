@@ -10,6 +10,7 @@ from langgraph.types import Command, Overwrite, Send
 
 from governance import projection
 from governance.call import After, Flow, NodeCall, Proceed
+from governance.detached import CONTAINERS, detached
 from governance.errors import ContractViolation
 from governance.filters.repair import repair
 from governance.typecheck import type_problem
@@ -28,12 +29,16 @@ def in_time(call: NodeCall) -> Flow:
 
 
 def checked(call: NodeCall, update: Any) -> Any:
-    """The update, once it is known that all of it may be written."""
+    """A copy of the update, of which the node has no hold, once it is known that all of it may be written."""
     problem = projection.changed(call) if call.seal else None
     if problem is None:
-        if within(update, call.bound.types):
-            call.granted = update or {}
-            return update
+        if type(update) is dict:
+            update = update.copy()
+            if within(update, call.bound.plain):
+                call.granted = update
+                return update
+        if call.declared.writes is not None:
+            update = detached(update)
         problem = grant(update, call)
     if problem is None:
         return update
@@ -41,22 +46,18 @@ def checked(call: NodeCall, update: Any) -> Any:
     raise repair(call, violation.reason) or violation
 
 
-def within(update: Any, types: Mapping[str, Any]) -> bool:
-    """Whether a plain update is inside the contract at first sight; anything else is looked at closely."""
-    if type(update) is not dict:
-        return update is None
-    for key, value in update.items():
-        try:
-            kind = types[key]
-        except KeyError:
-            return False
-        if type(value) is not kind and (kind is not None or type(value) in UNUSUAL):
-            return False
+def within(update: dict[str, Any], plain: Mapping[str, frozenset[type]]) -> bool:
+    """Whether a copied update is inside the contract at first sight; anything else is looked at closely."""
+    try:
+        for key, value in update.items():
+            kind = type(value)
+            if kind not in plain[key]:
+                return False
+            if kind in CONTAINERS:
+                update[key] = value.copy()
+    except KeyError:
+        return False
     return True
-
-
-UNUSUAL = frozenset({Overwrite, dict})
-"""Values that can replace what other nodes wrote to a key with a reducer."""
 
 
 def grant(update: Any, call: NodeCall) -> str | None:
@@ -119,9 +120,14 @@ def route_problem(routes: list[str], call: NodeCall) -> str | None:
     return None
 
 
+OVERWRITE = "__overwrite__"
+
+
 def is_overwrite(value: Any) -> bool:
-    """LangGraph takes both forms, the object and what JSON makes of it."""
-    return isinstance(value, Overwrite) or (isinstance(value, dict) and "__overwrite__" in value)
+    """LangGraph takes the object, a dict with this one key, and what JSON makes of the object."""
+    if isinstance(value, dict):
+        return OVERWRITE in value or value.get("type") == OVERWRITE
+    return isinstance(value, Overwrite)
 
 
 def with_feedback(given: Any, call: NodeCall) -> Any:

@@ -22,9 +22,11 @@ from governance.operators import refuse_inside
 from governance.plane.control import Control
 
 State = Literal["pending", "approved", "edited", "denied", "expired", "superseded", "committed"]
+Decision = Literal["approve", "deny", "edit"]
+DECIDED: dict[Decision, State] = {"approve": "approved", "deny": "denied", "edit": "edited"}
 FIELDS = (
     "id, session, path, kind, what, evidence, payload_type, payload, digest, contract, proposer, approvers, "
-    "asked, expires, state, principal, reason, edited, decided"
+    "asked, expires, state, principal, reason, edited, decided, place"
 )
 
 
@@ -59,6 +61,7 @@ class Card:
     reason: str = ""
     edited: Any = None
     decided: float | None = None
+    place: str = ""
 
     @property
     def open(self) -> bool:
@@ -103,8 +106,12 @@ class Approvals:
         proposer: str,
         rule: Approval,
         evidence: Any = None,
+        place: str | None = None,
     ) -> Card:
-        """Store a question durably; asking again at the same place replaces an open one."""
+        """Store a question durably; asking again at the same place replaces an open one.
+
+        `place` is the path where it is not enough, as two graphs may have equal ones.
+        """
         kind_of, blob = self._serde.dumps_typed(payload)
         now = time.time()
         card = Card(
@@ -123,23 +130,24 @@ class Approvals:
             asked=now,
             expires=now + rule.expires,
             state="pending",
+            place=path if place is None else place,
         )
         with self.control.transaction() as db:
             db.execute(
-                "UPDATE cards SET state='superseded' WHERE session=? AND path=? AND state='pending'",
-                (session, path),
+                "UPDATE cards SET state='superseded' WHERE session=? AND place=? AND state='pending'",
+                (session, card.place),
             )
-            db.execute(f"INSERT INTO cards({FIELDS}) VALUES({','.join('?' * 19)})", _row(card))
+            db.execute(f"INSERT INTO cards({FIELDS}) VALUES({','.join('?' * 20)})", _row(card))
         self.control.note_card(session, card.id, "pending")
         return card
 
-    def at(self, session: str, path: str) -> Card | None:
+    def at(self, session: str, place: str) -> Card | None:
         """The card that counts at this place: the newest that was not superseded."""
         with self.control.transaction() as db:
             row = db.execute(
-                f"SELECT {FIELDS} FROM cards WHERE session=? AND path=? AND state!='superseded' "
+                f"SELECT {FIELDS} FROM cards WHERE session=? AND place=? AND state!='superseded' "
                 "ORDER BY asked DESC LIMIT 1",
-                (session, path),
+                (session, place),
             ).fetchone()
         return _card(row) if row else None
 
@@ -174,7 +182,7 @@ class Approvals:
     def decide(
         self,
         card_id: str,
-        decision: Literal["approve", "deny", "edit"],
+        decision: Decision,
         *,
         by: Principal,
         reason: str = "",
@@ -190,7 +198,7 @@ class Approvals:
     def settle(
         self,
         card_id: str,
-        decision: Literal["approve", "deny", "edit"],
+        decision: Decision,
         *,
         by: Principal,
         reason: str = "",
@@ -210,8 +218,7 @@ class Approvals:
             )
         if decision == "edit" and edited is None:
             raise ConfigurationError("an edit needs the edited value")
-        state: State = {"approve": "approved", "deny": "denied", "edit": "edited"}[decision]  # type: ignore[assignment]
-        return self._settle(card, state, by=by, reason=reason, edited=edited)
+        return self._settle(card, DECIDED[decision], by=by, reason=reason, edited=edited)
 
     def expire(self, card: Card) -> Card:
         return self._settle(card, "expired", by=Principal("clock", "code"), reason="nobody answered in time")
@@ -260,15 +267,15 @@ class Approvals:
 def _row(card: Card) -> tuple[Any, ...]:
     return (
         card.id, card.session, card.path, card.kind, canonical.text(card.what), canonical.text(card.evidence),
-        card.payload_type, card.payload, card.digest, card.contract, card.proposer, ",".join(card.approvers),
+        card.payload_type, card.payload, card.digest, card.contract, card.proposer, json.dumps(card.approvers),
         card.asked, card.expires, card.state, card.principal, card.reason,
-        None if card.edited is None else canonical.text(card.edited), card.decided,
+        None if card.edited is None else canonical.text(card.edited), card.decided, card.place,
     )  # fmt: skip
 
 
 def _card(row: tuple[Any, ...]) -> Card:
     values = list(row)
     values[4], values[5] = json.loads(values[4]), json.loads(values[5])
-    values[11] = tuple(a for a in values[11].split(",") if a)
+    values[11] = tuple(json.loads(values[11]))
     values[17] = None if values[17] is None else json.loads(values[17])
     return Card(*values)

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -29,13 +29,14 @@ CREATE TABLE IF NOT EXISTS cards(
     evidence TEXT NOT NULL, payload_type TEXT NOT NULL, payload BLOB NOT NULL, digest TEXT NOT NULL,
     contract TEXT NOT NULL, proposer TEXT NOT NULL, approvers TEXT NOT NULL, asked REAL NOT NULL,
     expires REAL NOT NULL, state TEXT NOT NULL, principal TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT '', edited TEXT, decided REAL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS cards_by_place ON cards(session, path);
+    reason TEXT NOT NULL DEFAULT '', edited TEXT, decided REAL, place TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS cards_by_place ON cards(session, place);
 CREATE INDEX IF NOT EXISTS cards_by_state ON cards(state, decided);
 CREATE TABLE IF NOT EXISTS effects(
     key TEXT PRIMARY KEY, session TEXT NOT NULL, tool TEXT NOT NULL, digest TEXT NOT NULL, args TEXT NOT NULL,
     state TEXT NOT NULL, execution TEXT NOT NULL, business TEXT, result_type TEXT, result BLOB,
-    started REAL NOT NULL, finished REAL) WITHOUT ROWID;
+    started REAL NOT NULL, lease REAL NOT NULL, finished REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS budgets(session TEXT PRIMARY KEY, tokens INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version=1;
 """
 MATTERING = (
@@ -77,6 +78,8 @@ class Control:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.chores: list[Callable[[sqlite3.Connection], None]] = []
+        """What the watcher also does each time it looks: short, and mostly nothing."""
         self._reset()
         _LIVE.add(self)
 
@@ -208,6 +211,8 @@ class Control:
                     version = self._connect().execute("PRAGMA data_version").fetchone()[0]
                     if version != self._version:
                         self._refresh()
+                    for chore in self.chores:
+                        chore(self._connect())
                 self._failed = None
             except LedgerError as error:
                 self._failed = error  # refused until the file can be read: stops may stand in it

@@ -10,16 +10,14 @@ SESSIONS_KEPT = 4_096
 
 
 class Session:
-    """Counters of one session; `tokens` includes what calls in flight have reserved."""
+    """Counters of one session; `tokens` is what a budget counted last, with what calls in flight have reserved."""
 
-    __slots__ = ("feedback", "id", "known", "lock", "repeats", "tokens", "visits")
+    __slots__ = ("feedback", "id", "lock", "repeats", "tokens", "visits")
 
     def __init__(self, session_id: str) -> None:
         self.id = session_id
         self.lock = threading.Lock()
         self.tokens = 0
-        self.known = False
-        """Whether what earlier processes spent has been read from the ledger."""
         # Made when first needed: most sessions need none of them, and there are many sessions.
         self.visits: dict[str, int] | None = None
         self.repeats: list[tuple[Any, ...]] | None = None

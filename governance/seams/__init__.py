@@ -2,7 +2,8 @@
 
 1. node step: the compiled node's run sequence is replaced; its `.bound` is left alone
 2. tasks: every `@task` that a governed call schedules runs inside a chain of its own
-3. sends: what a node finally writes and where it sends control, after LangGraph normalised it
+3. sends: what a node finally writes and where it sends control, after LangGraph normalised it; and the
+   reducers that put it into the state (`reducers`)
 4. models and tools: `BaseTool.run` and the models' generate and stream methods (`tools`, `models`)
 5. doors: `stream`, `update_state` and `Command` input on compiled graphs, copies included
 6. raw connections: a Python audit hook (`governance.connections`)
@@ -25,10 +26,11 @@ from langgraph.pregel._read import PregelNode
 from langgraph.pregel._write import ChannelWrite, ChannelWriteTupleEntry
 from langgraph.types import RetryPolicy
 
-from governance import connections, threads
+from governance import connections, tasks, threads
 from governance.errors import UnsupportedVersion
-from governance.seams import models, runs, tools
+from governance.seams import models, reducers, runs, tools
 from governance.seams.graphs import attach, governance_of, step_of
+from governance.seams.identity import place, state
 from governance.seams.report import coverage, resume_answer, server_user
 
 _lock = threading.Lock()
@@ -43,9 +45,11 @@ def install() -> None:
             return
         probe()
         runs.install()
+        reducers.install()
         tools.install()
         models.install()
         threads.install()
+        tasks.install()
         connections.install()
         _installed = True
 
@@ -61,6 +65,7 @@ def probe() -> None:
         (RetryPolicy, ("_replace", "retry_on")),
         *tools.WANTED,
         *models.WANTED,
+        *reducers.WANTED,
     ]
     missing = [f"{owner.__name__}.{name}" for owner, names in wanted for name in names if not hasattr(owner, name)]
     if not isinstance(inspect.getattr_static(PregelNode, "node", None), functools.cached_property):
@@ -72,4 +77,15 @@ def probe() -> None:
         )
 
 
-__all__ = ["attach", "coverage", "governance_of", "install", "probe", "resume_answer", "server_user", "step_of"]
+__all__ = [
+    "attach",
+    "coverage",
+    "governance_of",
+    "install",
+    "place",
+    "probe",
+    "resume_answer",
+    "server_user",
+    "state",
+    "step_of",
+]

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph._internal._constants import (
-    CONF,
-    CONFIG_KEY_CHECKPOINT_NS,
-    CONFIG_KEY_SEND,
-    NS_SEP,
-)
-from langgraph.errors import GraphBubbleUp, ParentCommand
-from langgraph.types import Command
+from langgraph._internal._config import recast_checkpoint_ns
+from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_SEND
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+from langgraph.types import Command, Interrupt
 
-from governance.boundary import (
-    CURRENT,
-    mark_place,
-    unmark_place,
-)
 from governance.call import Call, NodeCall
-from governance.errors import (
-    ContractViolation,
-    Refusal,
-)
+from governance.current import CURRENT, mark_place, unmark_place
+from governance.errors import ContractViolation, Refusal
 from governance.filters.contract import grant
-
-if TYPE_CHECKING:
-    pass
 
 
 class entered:
@@ -69,7 +57,7 @@ class entered:
 
 
 class final:
-    """A refusal that leaves a nested run or task is final for the node it leaves into."""
+    """A refusal that leaves a nested run or task is final for the node it leaves into; a question has to be asked."""
 
     __slots__ = ("parent",)
 
@@ -82,6 +70,8 @@ class final:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Refusal):
             self.parent.node.refuse(error)
+        elif isinstance(error, GraphInterrupt) and any(map(_asks_about_a_card, error.args[0])):
+            self.parent.node.question = error
 
 
 class configured:
@@ -97,20 +87,39 @@ class configured:
         var_child_runnable_config.reset(self.token)
 
 
-def check_parent_command(call: NodeCall, command: ParentCommand) -> None:
-    """A command from inside a nested graph that this graph will follow: judged like the node's own."""
-    given: Command[Any] = command.args[0]
-    namespace = call.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    own = {
-        namespace,
-        NS_SEP.join(p.partition(":")[0] for p in namespace.split(NS_SEP) if not p.isdigit()),
-        call.name,
-    }
-    if given.graph not in own or not (call.governance.enforcing and call.contract.enforced):
+def taken_over(call: NodeCall, raised: ParentCommand) -> Command[Any]:
+    """What a nested graph sent to this one, as an update of the node it is; what is meant for another goes on.
+
+    LangGraph would write it without the node's chain; as an update it passes gates, approval and contract.
+    """
+    command: Command[Any] = raised.args[0]
+    if not (call.bound.enforced and _is_for(call, command)):
+        raise raised
+    return replace(command, graph=None)
+
+
+def check_parent_command(call: NodeCall, raised: ParentCommand) -> None:
+    """A command from a graph that ran outside of the node's chain: in a router, or in a task."""
+    command: Command[Any] = raised.args[0]
+    if not (call.bound.enforced and _is_for(call, command)):
         return
-    problem = grant(Command(update=given.update, goto=given.goto), call)
+    if call.contract.gates or call.contract.approval is not None:
+        problem: str | None = "was sent an update where its gates cannot see it"
+    else:
+        problem = grant(Command(update=command.update, goto=command.goto), call)
     if problem is not None:
         raise call.refuse(ContractViolation(f"{call.place} {problem} (from inside its nested graph)")) from None
+
+
+def _is_for(call: NodeCall, command: Command[Any]) -> bool:
+    """Whether LangGraph would carry a command out in the graph of this node."""
+    namespace = call.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+    return command.graph in (namespace, recast_checkpoint_ns(namespace), call.name)
+
+
+def _asks_about_a_card(asked: Interrupt) -> bool:
+    """Whether a question is ours; what the author's code asks, it may also answer."""
+    return isinstance(asked.value, Mapping) and asked.value.get("card") == asked.id
 
 
 def _drop_writes(call: NodeCall) -> None:

@@ -12,12 +12,15 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph._internal._config import patch_config
 from langgraph._internal._runnable import RunnableSeq
+from langgraph.errors import ParentCommand
 from langgraph.pregel._read import PregelNode
 from langgraph.pregel._write import ChannelWrite
 
-from governance.boundary import CURRENT, arun_node, mark_place, run_node, unmark_place
+from governance.boundary import arun_node, run_node
 from governance.call import NodeCall
-from governance.seams.execution import entered
+from governance.current import CURRENT, mark_place, unmark_place
+from governance.seams.execution import entered, taken_over
+from governance.seams.held import shown
 from governance.seams.steps import Step
 
 Manager = TypeVar("Manager", bound=BaseCallbackManager)
@@ -40,6 +43,8 @@ class Governed(Runnable[Any, Any]):
             node.state = "running"
             try:
                 return work(node.input)
+            except ParentCommand as raised:
+                return taken_over(node, raised)
             finally:
                 node.state = "judged"
 
@@ -54,6 +59,8 @@ class Governed(Runnable[Any, Any]):
             node.state, mark = "running", mark_place(node)
             try:
                 return await work(node.input)
+            except ParentCommand as raised:
+                return taken_over(node, raised)
             finally:
                 unmark_place(mark)
                 node.state = "judged"
@@ -66,20 +73,24 @@ class Governed(Runnable[Any, Any]):
         call, inner = self._own(), self.step.inner
         if call is None:
             return inner.invoke(input, config, **kwargs)
-        return self.judged(call, lambda given: inner.invoke(given, config, **kwargs))
+        with shown(call, config) as own:
+            return self.judged(call, lambda given: inner.invoke(given, own, **kwargs))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         call, inner = self._own(), self.step.inner
         if call is None:
             return await inner.ainvoke(input, config, **kwargs)
-        return await self.ajudged(call, lambda given: inner.ainvoke(given, config, **kwargs))
+        with shown(call, config) as own:
+            return await self.ajudged(call, lambda given: inner.ainvoke(given, own, **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         call, inner = self._own(), self.step.inner
         if call is None:
             yield from inner.stream(input, config, **kwargs)
-        else:
-            yield self.judged(call, lambda given: _sum(list(inner.stream(given, config, **kwargs))))
+            return
+        with shown(call, config) as own:
+            update = self.judged(call, lambda given: _sum(list(inner.stream(given, own, **kwargs))))
+        yield update
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         call, inner = self._own(), self.step.inner
@@ -89,9 +100,11 @@ class Governed(Runnable[Any, Any]):
             return
 
         async def drained(given: Any) -> Any:
-            return _sum([piece async for piece in inner.astream(given, config, **kwargs)])
+            return _sum([piece async for piece in inner.astream(given, own, **kwargs)])
 
-        yield await self.ajudged(call, drained)
+        with shown(call, config) as own:
+            update = await self.ajudged(call, drained)
+        yield update
 
 
 class GovernedSeq(RunnableSeq):

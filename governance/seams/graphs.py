@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Set
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langgraph.constants import START
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import PregelNode
 from langgraph.pregel._write import ChannelWrite
 
-from governance.boundary import (
-    current_call,
-)
 from governance.contracts import Contract
+from governance.current import current_call
 from governance.errors import (
     AuthorityRefused,
     ContractError,
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 from governance.seams.declared import Graph, declare
 from governance.seams.governed import GovernedAlone, GovernedSeq
 from governance.seams.retries import REVISIONS, shielded
-from governance.seams.steps import Step
+from governance.seams.steps import Step, keeps_its_own
 
 
 def step_of(node: PregelNode) -> Step | None:
@@ -85,7 +83,7 @@ def _own_retries(graph: Graph, node: PregelNode) -> None:
 
 def _validate(graph: Graph, governance: Governance) -> None:
     """Contracts must fit the graph before anything is changed."""
-    found = dict(places(graph, "", set()))
+    found = dict(places(graph, governance))
     top = {place for place in found if "/" not in place}
     if not governance.enforcing:
         return
@@ -97,18 +95,20 @@ def _validate(graph: Graph, governance: Governance) -> None:
             raise ContractError(f"there is a contract for {pattern!r}, but the graph has: {', '.join(sorted(found))}")
         if not isinstance(given, Contract):
             raise ContractError(f"the contract for {pattern!r} is a {type(given).__name__}, not a Contract")
-    for place in sorted(found):
+    for place, (inner, node, binding, _) in sorted(found.items()):
+        if binding is not governance:
+            continue  # a nested graph that was governed by itself brings its own contracts
         contract = governance.contract(place)
         if contract is None:
-            own = step_of(found[place][1]) if "/" in place else None
+            own = step_of(node) if "/" in place else None
             if own is not None and own.root is not None:
-                continue  # a nested graph that was governed by itself brings its own contracts
+                continue
             raise ContractError(
                 f"node {place!r} has no contract; give it one, a pattern, or Contract.observe(reason=...)",
                 place=place,
             )
         if contract.enforced:
-            _validate_node(place, contract, *found[place])
+            _validate_node(place, contract, inner, node)
 
 
 def _validate_node(place: str, contract: Contract, graph: Graph, node: PregelNode) -> None:
@@ -132,14 +132,28 @@ def _validate_node(place: str, contract: Contract, graph: Graph, node: PregelNod
         )
 
 
-def places(graph: Graph, above: str, seen: set[int]) -> Iterator[tuple[str, tuple[Graph, PregelNode]]]:
+class Placed(NamedTuple):
+    """A node of a graph or of a nested one: whose contracts bind it, and the place by which they name it."""
+
+    graph: Graph
+    node: PregelNode
+    governance: Governance | None
+    place: str
+
+
+def places(
+    graph: Graph, governance: Governance | None, above: str = "", known_as: str = "", seen: Set[int] = frozenset()
+) -> Iterator[tuple[str, Placed]]:
     if id(graph) in seen:
         return
-    seen = seen | {id(graph)}
     for name, node in graph.nodes.items():
         if name == START or node.node is None:
             continue
-        yield above + name, (graph, node)
+        step, binding, place = step_of(node), governance, known_as + name
+        own = step.root if step is not None and above else None
+        if own is not None and (governance is None or keeps_its_own(own, governance, place)):
+            binding, place = own, name
+        yield above + name, Placed(graph, node, binding, place)
         for subgraph in node.subgraphs:
             if isinstance(subgraph, Pregel):
-                yield from places(subgraph, f"{above}{name}/", seen)
+                yield from places(subgraph, binding, f"{above}{name}/", f"{place}/", seen | {id(graph)})

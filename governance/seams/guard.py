@@ -40,6 +40,7 @@ from governance.projection import protected
 if TYPE_CHECKING:
     pass
 from governance.seams.execution import configured, entered, final
+from governance.seams.held import holding, quiet, silent
 from governance.seams.retries import shielded
 
 
@@ -186,4 +187,5 @@ def _open_task(func: Any, parent: NodeCall, number: int, args: Any, kwargs: Any)
         info.node_attempt if info is not None else 1, {"args": args, "kwargs": kwargs}, False, bound,
     )  # fmt: skip
     call.state, call.scheduled = "running", True
-    return call, {**config, CONF: guarded_conf(conf, call)}
+    guarded: Any = {**config, CONF: guarded_conf(conf, call)}
+    return call, quiet(silent(guarded)) if holding(call) else guarded

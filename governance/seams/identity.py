@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_READ,
     CONFIG_KEY_THREAD_ID,
     NS_SEP,
     PULL,
 )
 
 from governance.boundary import EXECUTIONS
-from governance.call import Call
+from governance.call import Call, NodeCall
 
 if TYPE_CHECKING:
     pass
@@ -46,6 +48,31 @@ def prefix(parent: Call | None, conf: Mapping[str, Any]) -> str:
 def branch(path: Sequence[Any]) -> str:
     """Which of several `Send`s of one superstep an execution belongs to."""
     return "" if path[0] == PULL else f".s{path[1]}"
+
+
+def place(call: Call) -> str:
+    """The call's path, and what that is a path in: the same only where the same call is made again.
+
+    That is a graph, by its name; a graph above it that nobody governs, by the tasks it runs in; and,
+    without a checkpointer, one run alone, as nothing can resume it.
+    """
+    root = call.node
+    while root.parent is not None:
+        root = root.parent.node
+    conf = root.config.get(CONF, {})
+    tasks = str(conf.get(CONFIG_KEY_CHECKPOINT_NS) or "")
+    if conf.get(CONFIG_KEY_CHECKPOINTER):
+        tasks = tasks.rpartition(NS_SEP)[0]
+    return "/".join(part for part in (root.governance.graph, tasks, call.path) if part)
+
+
+def state(call: NodeCall, key: str) -> dict[str, Any]:
+    """What the graph's state has in a key, at the beginning of this step; empty where it has no such key."""
+    read = call.config.get(CONF, {}).get(CONFIG_KEY_READ)
+    try:
+        return {} if read is None else {key: read([key]).get(key)}
+    except KeyError:
+        return {}
 
 
 def session_of(conf: Mapping[str, Any], runtime: Any) -> str:

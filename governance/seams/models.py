@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables.config import ensure_config
-from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from governance.boundary import (
     arun_inner,
@@ -22,13 +20,25 @@ from governance.boundary import (
 )
 from governance.call import Call, ModelCall
 from governance.likeness import like
-from governance.seams.classes import LANGCHAIN, inside, is_base, on_subclass, passing, subclasses
+from governance.seams.classes import (
+    LANGCHAIN,
+    awithin,
+    inside,
+    is_base,
+    on_subclass,
+    passing,
+    subclasses,
+    within,
+)
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _govern_model(kind: type) -> None:
+def _govern_own(methods: Mapping[str, Wrap], kind: type) -> None:
+    """Wrap what a class of the author's brings of these; LangChain's own lead to the base class."""
     if kind.__module__.startswith(LANGCHAIN):
         return
-    for name, wrap in {**MODEL_METHODS, **MODEL_ENTRIES}.items():
+    for name, wrap in methods.items():
         if name in kind.__dict__:
             setattr(kind, name, wrap(kind.__dict__[name]))
 
@@ -43,7 +53,6 @@ def _chat(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         def perform(inner: ModelCall) -> Any:
-            _held(run_manager, inner)
             token = inside.set(None if is_base(original) else self)
             try:
                 return original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
@@ -65,7 +74,6 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         async def perform(inner: ModelCall) -> Any:
-            _held(run_manager, inner)
             token = inside.set(None if is_base(original) else self)
             try:
                 return await original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
@@ -77,11 +85,11 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
     return agenerate
 
 
-def _entry(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`invoke` or `generate` of a model class that brings its own."""
+def _entry(original: Callable[..., Any], *, many: bool = False) -> Callable[..., Any]:
+    """`invoke`, or with `many` prompts `generate` and `batch`, of a model class that brings its own."""
 
     @like(original)
-    def entered(self: BaseChatModel, given: Any, *args: Any, **kwargs: Any) -> Any:
+    def entered(self: Any, given: Any, *args: Any, **kwargs: Any) -> Any:
         parent = passing(self)
         if parent is None:
             return original(self, given, *args, **kwargs)
@@ -93,14 +101,14 @@ def _entry(original: Callable[..., Any]) -> Callable[..., Any]:
             finally:
                 inside.reset(token)
 
-        return run_inner(_open_model(parent, self, _messages(self, given), _plain_options(kwargs)), perform)
+        return run_inner(_open_entry(parent, self, given, kwargs, many), perform)
 
     return entered
 
 
-def _aentry(original: Callable[..., Any]) -> Callable[..., Any]:
+def _aentry(original: Callable[..., Any], *, many: bool = False) -> Callable[..., Any]:
     @like(original)
-    async def entered(self: BaseChatModel, given: Any, *args: Any, **kwargs: Any) -> Any:
+    async def entered(self: Any, given: Any, *args: Any, **kwargs: Any) -> Any:
         parent = passing(self)
         if parent is None:
             return await original(self, given, *args, **kwargs)
@@ -112,41 +120,33 @@ def _aentry(original: Callable[..., Any]) -> Callable[..., Any]:
             finally:
                 inside.reset(token)
 
-        call = _open_model(parent, self, _messages(self, given), _plain_options(kwargs))
-        return await arun_inner(call, perform)
+        return await arun_inner(_open_entry(parent, self, given, kwargs, many), perform)
 
     return entered
 
 
-def _messages(model: BaseChatModel, given: Any) -> list[Any]:
-    """The messages of whatever a model was asked with: one prompt, or a list of them."""
-    if isinstance(given, list) and given and all(isinstance(one, list) for one in given):
-        return [message for one in given for message in one]
-    return model._convert_input(given).to_messages()
+def _open_entry(parent: Call, model: Any, given: Any, kwargs: Mapping[str, Any], many: bool) -> ModelCall:
+    prompts = list(given) if many else [given]
+    messages = [message for one in prompts for message in model._convert_input(one).to_messages()]
+    return _open_model(parent, model, messages, _plain_options(kwargs), prompts=len(prompts))
 
 
 def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in kwargs.items() if k not in ("config", "callbacks", "stop", "run_manager")}
 
 
-def _held(manager: Any, call: ModelCall) -> None:
-    """Keep tokens of a gated node from leaving before the verdict; the finished message leaves with the update."""
-    contract = call.contract
-    if manager is None or not contract.gates or contract.stream != "hold" or not call.node.bound.enforced:
-        return
-    for name in ("handlers", "inheritable_handlers"):
-        kept = [h for h in getattr(manager, name) if not isinstance(h, _StreamingCallbackHandler)]
-        setattr(manager, name, kept)
-
-
-def _open_model(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:
+def _open_model(
+    parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any], *, prompts: int = 1
+) -> ModelCall:
     """The call of a model; its client's own retries, which would multiply with every layer above, are off."""
     if parent.node.bound.enforced:
         for name in ("root_client", "root_async_client"):
             client = getattr(model, name, None)
             if client is not None and getattr(client, "max_retries", None):
                 client.max_retries = 0
-    return model_call(parent, model, messages, options)
+    call = model_call(parent, model, messages, options)
+    call.prompts = prompts
+    return call
 
 
 def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,14 +155,16 @@ def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
         self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any
     ) -> Iterator[Any]:
         parent = passing(self)
-        if parent is None or not self._should_stream(async_api=False, **{**kwargs, "stream": True}):
+        streams = not is_base(original) or self._should_stream(async_api=False, **{**kwargs, "stream": True})
+        if parent is None or not streams:
             yield from original(self, input, config, stop=stop, **kwargs)
             return
         messages = self._convert_input(input).to_messages()
 
         def produce(inner: ModelCall) -> Iterator[Any]:
             given = input if inner.messages is messages else inner.messages
-            return original(self, given, _quiet(config, inner), stop=stop, **inner.options)  # type: ignore[no-any-return]
+            pieces: Iterator[Any] = original(self, given, config, stop=stop, **inner.options)
+            return pieces if is_base(original) else within(self, pieces)
 
         yield from stream_inner(_open_model(parent, self, messages, kwargs), produce, _folded)
 
@@ -175,7 +177,8 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
         self: BaseChatModel, input: Any, config: Any = None, *, stop: Any = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         parent = passing(self)
-        if parent is None or not self._should_stream(async_api=True, **{**kwargs, "stream": True}):
+        streams = not is_base(original) or self._should_stream(async_api=True, **{**kwargs, "stream": True})
+        if parent is None or not streams:
             async for piece in original(self, input, config, stop=stop, **kwargs):
                 yield piece
             return
@@ -183,23 +186,13 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def produce(inner: ModelCall) -> AsyncIterator[Any]:
             given = input if inner.messages is messages else inner.messages
-            return original(self, given, _quiet(config, inner), stop=stop, **inner.options)  # type: ignore[no-any-return]
+            pieces: AsyncGenerator[Any, None] = original(self, given, config, stop=stop, **inner.options)
+            return pieces if is_base(original) else awithin(self, pieces)
 
         async for piece in astream_inner(_open_model(parent, self, messages, kwargs), produce, _folded):
             yield piece
 
     return astream
-
-
-def _quiet(config: Any, call: ModelCall) -> Any:
-    """The config of a streamed call with its callbacks held, where the node's gates have yet to speak."""
-    merged = ensure_config(config)
-    manager = merged.get("callbacks")
-    if not hasattr(manager, "handlers"):
-        return config
-    quiet = manager.copy()  # type: ignore[union-attr]
-    _held(quiet, call)
-    return {**merged, "callbacks": quiet}
 
 
 def _folded(pieces: list[Any]) -> Any:
@@ -238,7 +231,7 @@ def _completion(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return original(self, prompts, *args, **kwargs)
-        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs)
+        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs, prompts=len(prompts))
         return run_inner(call, lambda inner: original(self, prompts, *args, **kwargs))
 
     return generate
@@ -250,7 +243,7 @@ def _acompletion(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return await original(self, prompts, *args, **kwargs)
-        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs)
+        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs, prompts=len(prompts))
         return await arun_inner(call, lambda inner: original(self, prompts, *args, **kwargs))
 
     return agenerate
@@ -260,11 +253,15 @@ def _streamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     def stream(self: BaseLLM, input: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         parent = passing(self)
-        if parent is None or type(self)._stream is BaseLLM._stream:
+        if parent is None or (is_base(original) and type(self)._stream is BaseLLM._stream):
             yield from original(self, input, *args, **kwargs)
             return
-        call = _open_model(parent, self, self._convert_input(input).to_messages(), _plain_options(kwargs))
-        yield from stream_inner(call, lambda inner: original(self, input, *args, **kwargs), "".join)
+
+        def produce(inner: ModelCall) -> Iterator[Any]:
+            pieces: Iterator[Any] = original(self, input, *args, **kwargs)
+            return pieces if is_base(original) else within(self, pieces)
+
+        yield from stream_inner(_open_entry(parent, self, input, kwargs, many=False), produce, "".join)
 
     return stream
 
@@ -273,18 +270,23 @@ def _astreamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     async def astream(self: BaseLLM, input: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         parent = passing(self)
-        if parent is None or (type(self)._astream is BaseLLM._astream and type(self)._stream is BaseLLM._stream):
+        silent = type(self)._astream is BaseLLM._astream and type(self)._stream is BaseLLM._stream
+        if parent is None or (is_base(original) and silent):
             async for piece in original(self, input, *args, **kwargs):
                 yield piece
             return
-        call = _open_model(parent, self, self._convert_input(input).to_messages(), _plain_options(kwargs))
-        async for piece in astream_inner(call, lambda inner: original(self, input, *args, **kwargs), "".join):
+
+        def produce(inner: ModelCall) -> AsyncIterator[Any]:
+            pieces: AsyncGenerator[Any, None] = original(self, input, *args, **kwargs)
+            return pieces if is_base(original) else awithin(self, pieces)
+
+        async for piece in astream_inner(_open_entry(parent, self, input, kwargs, many=False), produce, "".join):
             yield piece
 
     return astream
 
 
-MODEL_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+MODEL_METHODS: dict[str, Wrap] = {
     "_generate_with_cache": _chat,
     "_agenerate_with_cache": _achat,
     "stream": _streamed,
@@ -292,37 +294,31 @@ MODEL_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "_chat_model_stream_v3": _events,
     "_achat_model_stream_v3": _aevents,
 }
-
-
-MODEL_ENTRIES: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "invoke": _entry,
-    "ainvoke": _aentry,
-    "generate": _entry,
-    "agenerate": _aentry,
-}
-
-
-COMPLETION_METHODS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+COMPLETION_METHODS: dict[str, Wrap] = {
     "_generate_helper": _completion,
     "_agenerate_helper": _acompletion,
     "stream": _streamed_text,
     "astream": _astreamed_text,
 }
-
-
+ENTRIES: dict[str, Wrap] = {
+    "invoke": _entry,
+    "ainvoke": _aentry,
+    **dict.fromkeys(("generate", "generate_prompt", "batch"), functools.partial(_entry, many=True)),
+    **dict.fromkeys(("agenerate", "agenerate_prompt", "abatch"), functools.partial(_aentry, many=True)),
+}
+"""Ways in that lead to the methods above where a class inherits them, and past them where it brings its own."""
 WANTED: list[tuple[Any, tuple[str, ...]]] = [
-    (BaseChatModel, ("_generate_with_cache", "_agenerate_with_cache", "stream", "astream", "_should_stream")),
-    (BaseChatModel, ("_chat_model_stream_v3", "_achat_model_stream_v3")),
-    (BaseLLM, ("_generate_helper", "_agenerate_helper", "stream", "astream")),
+    (BaseChatModel, (*MODEL_METHODS, "_should_stream", "_convert_input")),
+    (BaseLLM, (*COMPLETION_METHODS, "_convert_input")),
 ]
 
 
 def install() -> None:
     """Govern the base classes, the models there are, and those to come."""
-    for name, wrap in MODEL_METHODS.items():
-        setattr(BaseChatModel, name, wrap(getattr(BaseChatModel, name)))
-    for kind in subclasses(BaseChatModel):
-        _govern_model(kind)
-    on_subclass(BaseChatModel, _govern_model)
-    for name, wrap in COMPLETION_METHODS.items():
-        setattr(BaseLLM, name, wrap(getattr(BaseLLM, name)))
+    for base, methods in ((BaseChatModel, MODEL_METHODS), (BaseLLM, COMPLETION_METHODS)):
+        for name, wrap in methods.items():
+            setattr(base, name, wrap(getattr(base, name)))
+        own = functools.partial(_govern_own, {**methods, **ENTRIES})
+        for kind in subclasses(base):
+            own(kind)
+        on_subclass(base, own)

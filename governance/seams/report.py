@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from langgraph._internal._constants import (
-    CONF,
-    CONFIG_KEY_RESUME_MAP,
-    CONFIG_KEY_RUNTIME,
-)
+from langgraph._internal._constants import CONF, CONFIG_KEY_RESUME_MAP, CONFIG_KEY_RUNTIME
 
 from governance.call import NodeCall
 from governance.covered import Coverage, Covered
-
-if TYPE_CHECKING:
-    pass
 from governance.seams.graphs import governance_of, places, step_of
 
 
@@ -23,10 +16,10 @@ def coverage(graph: Any) -> Coverage:
     """What governs each node of a graph, as far as it can be known before it runs."""
     governance = governance_of(graph)
     nodes, unknown = [], []
-    for place, (_, node) in places(graph, "", set()):
+    for place, (_, node, binding, known_as) in places(graph, governance):
         step = step_of(node)
-        contract = governance.contract(place) if governance else None
-        state: str = "ungoverned" if step is None or governance is None else governance.mode
+        contract = binding.contract(known_as) if binding else None
+        state: str = "ungoverned" if step is None or binding is None else binding.mode
         if contract is not None and not contract.enforced:
             state = "observed"
         waived = tuple(sorted(contract.waives)) if contract else ()
@@ -47,15 +40,20 @@ def coverage(graph: Any) -> Coverage:
 
 def resume_answer(call: NodeCall, card: str) -> Any:
     """What a resume brought for this card, or None."""
-    outermost = call
-    while outermost.parent is not None:  # a node could slip answers into what it hands down
-        outermost = outermost.parent.node
-    answers = outermost.config.get(CONF, {}).get(CONFIG_KEY_RESUME_MAP)
+    answers = _given_from_outside(call).get(CONFIG_KEY_RESUME_MAP)
     return answers.get(card) if isinstance(answers, Mapping) else None
 
 
 def server_user(call: NodeCall) -> str | None:
     """The user a LangGraph server has authenticated for this run."""
-    info = getattr(call.config.get(CONF, {}).get(CONFIG_KEY_RUNTIME), "server_info", None)
+    info = getattr(_given_from_outside(call).get(CONFIG_KEY_RUNTIME), "server_info", None)
     identity = getattr(getattr(info, "user", None), "identity", None)
     return str(identity) if identity else None
+
+
+def _given_from_outside(call: NodeCall) -> Mapping[str, Any]:
+    """The outermost node's configuration: into what a node hands down it could slip answers, and users."""
+    while call.parent is not None:
+        call = call.parent.node
+    found: Mapping[str, Any] = call.config.get(CONF, {})
+    return found

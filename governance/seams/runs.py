@@ -20,10 +20,8 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command
 
 from governance import doors
-from governance.boundary import (
-    current_call,
-)
 from governance.call import Call
+from governance.current import current_call
 from governance.errors import (
     ContractViolation,
     DoorClosed,
@@ -50,7 +48,7 @@ def _enter(graph: Graph, given: Any, config: RunnableConfig | None, *, rewinds: 
     if late:
         attach_steps(graph, governance, seen=set())
     if governance.enforcing:
-        _refuse_caches(graph, governance, "")
+        _refuse_caches(graph, governance, None)
     conf = _conf(graph, config)
     session = str(conf.get(CONFIG_KEY_THREAD_ID) or "")
     return doors.checked_input(governance, session, given, rewinds=rewinds)
@@ -73,22 +71,20 @@ def _enter_nested(graph: Graph, given: Any, config: RunnableConfig | None, paren
     if own is not None and (named.get(CONFIG_KEY_CHECKPOINT_ID) or mapped):
         doors.check_update(governance, parent.session.id, "a rewind to an earlier checkpoint", {})
     attach_steps(graph, parent.governance, seen=set(), nested=True)
-    if parent.node.bound.enforced:
-        _refuse_caches(graph, parent.governance, f"{parent.node.place}/")
+    _refuse_caches(graph, parent.governance, parent)
 
 
-def _refuse_caches(graph: Graph, governance: Governance, above: str) -> None:
+def _refuse_caches(graph: Graph, governance: Governance, parent: Call | None) -> None:
     """A cache hit would run nothing of the chain; looked at again at each run, as a policy may come later."""
     for name, node in graph.nodes.items():
-        if name == START or not (node.cache_policy or graph.cache_policy):
+        step = step_of(node)
+        if name == START or step is None or not (node.cache_policy or graph.cache_policy):
             continue
-        contract = governance.contract(above + name)
-        if contract is not None and contract.enforced and "cache" not in contract.waives:
-            closed = DoorClosed(
-                f"{above}{name} is cached: a hit would pass its contract by; remove it or waive 'cache'"
-            )
-            call = current_call()
-            raise call.node.refuse(closed) if call is not None else closed
+        binding, place = (governance, name) if parent is None else step.binding(parent)
+        contract = binding.contract(place)
+        if binding.enforcing and contract is not None and contract.enforced and "cache" not in contract.waives:
+            closed = DoorClosed(f"{place} is cached: a hit would pass its contract by; remove it or waive 'cache'")
+            raise parent.node.refuse(closed) if parent is not None and parent.governance.enforcing else closed
 
 
 def _conf(graph: Graph, config: RunnableConfig | None) -> dict[str, Any]:

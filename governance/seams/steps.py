@@ -14,9 +14,11 @@ from langgraph.constants import START
 from langgraph.pregel._read import PregelNode
 
 from governance.bound import Bound, Declared
-from governance.boundary import EXECUTIONS, current_call, missing_contract
+from governance.boundary import EXECUTIONS, missing_contract
 from governance.call import Call, NodeCall
+from governance.current import current_call
 from governance.seams.guard import guarded_conf
+from governance.seams.held import unverified
 from governance.seams.identity import branch, prefix, session_of
 from governance.seams.lcel import Flat, Unchanged
 
@@ -46,11 +48,15 @@ class Step:
         """What binds this execution, by where it is; None where nothing governs it."""
         if parent is None:
             return None if self.root is None else self._bound(self.name, self.root, None)
-        place = f"{parent.node.place}/{self.name}"
-        narrower = self.root is not None and (self.root.enforcing or not parent.governance.enforcing)
-        if self.root is not None and narrower and parent.governance.contract(place) is None:
-            return self._bound(self.name, self.root, parent)  # a governed graph brings its own
-        return self._bound(place, parent.governance, parent)
+        governance, place = self.binding(parent)
+        return self._bound(place, governance, parent)
+
+    def binding(self, parent: Call) -> tuple[Governance, str]:
+        """Whose contracts bind a nested execution, and the place by which they name it."""
+        governance, place = parent.governance, f"{parent.node.place}/{self.name}"
+        if self.root is not None and keeps_its_own(self.root, governance, place):
+            return self.root, self.name
+        return governance, place
 
     def _bound(self, place: str, governance: Governance, parent: Call | None) -> Bound:
         known = self.bounds.get(place)
@@ -85,6 +91,14 @@ class Step:
         )  # fmt: skip
         call.input, call.origin = given, self
         guarded = {**config, CONF: guarded_conf(conf, call)}
-        if bound.marked:
-            guarded["metadata"] = {**metadata, "governance": "unverified"}
+        if bound.gated:
+            guarded = unverified(guarded, bound)
         return call, guarded  # type: ignore[return-value]  # a TypedDict spread is a dict to mypy
+
+
+def keeps_its_own(own: Governance, outer: Governance, place: str) -> bool:
+    """Whether a graph that was governed by itself stays under its own contracts at a place of another graph.
+
+    Only naming the very place replaces them: a pattern is written for whatever else there is.
+    """
+    return own.enforcing and not (outer.enforcing and place in outer.contracts)

@@ -69,7 +69,8 @@ class FaultyServer:
 
     def __enter__(self) -> Self:
         self._http = _Server(self)
-        self._loop = threading.Thread(target=self._http.serve_forever, args=(POLL,), name="faulty-server", daemon=True)
+        name = f"faulty-server:{self._http.server_port}"
+        self._loop = threading.Thread(target=self._http.serve_forever, args=(POLL,), name=name, daemon=True)
         self._loop.start()
         return self
 
@@ -117,9 +118,9 @@ class FaultyServer:
         if http is not None:
             self.release()
             http.shutdown()
+            self._loop.join()
             http.hang_up()
             http.server_close()
-            self._loop.join()
 
     def _behaviour(self, request: ReceivedRequest) -> tuple[int, Behaviour]:
         with self._arrival:
@@ -140,35 +141,26 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, owner: FaultyServer) -> None:
         self.owner = owner
-        self._open: dict[socket.socket, threading.Thread] = {}
-        self._guard = threading.Lock()
+        self._serving: list[tuple[socket.socket, threading.Thread]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(
             target=self.process_request_thread,
             args=(request, client_address),
-            name="faulty-server-request",
+            name=f"faulty-server-request:{self.server_port}",
             daemon=True,
         )
-        with self._guard:
-            self._open[request] = thread
         thread.start()
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._guard:
-                del self._open[request]
+        # No thread takes itself off: hang_up would then not wait for one that is at its end but still alive.
+        self._serving = [served for served in self._serving if served[1].is_alive()] + [(request, thread)]
 
     def hang_up(self) -> None:
-        with self._guard:
-            connections = dict(self._open)
-        for connection in connections:
+        """Cut every connection and wait for its thread; only once no further connection is accepted."""
+        for connection, _ in self._serving:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for thread in connections.values():
+        for _, thread in self._serving:
             thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

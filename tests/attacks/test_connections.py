@@ -279,11 +279,11 @@ def test_a_node_hands_no_work_to_a_process_that_was_there_before(sidecar: Sideca
 
 
 def test_a_name_learned_by_one_node_does_not_open_its_address_to_another(
-    sidecar: Sidecar, chain_of: Any, listener: tuple[str, int, list[int]]
+    sidecar: Sidecar, line: Any, listener: tuple[str, int, list[int]]
 ) -> None:
     """Which names an address has is remembered; whether it may be reached is each contract's own."""
     _, port, seen = listener
-    graph = chain_of(first=lambda s: connect("localhost", port), n=lambda s: connect("127.0.0.1", port))
+    graph = line(first=lambda s: connect("localhost", port), n=lambda s: connect("127.0.0.1", port))
     govern(
         graph, contracts={"first": Contract(hosts=["localhost"]), "n": Contract(hosts=["example.org"])}, sidecar=sidecar
     )

@@ -176,11 +176,11 @@ def test_an_observed_run_goes_on_without_a_record_and_says_so_once(tmp_path: Pat
     sidecar.close()
 
 
-def test_a_record_that_breaks_in_the_middle_stops_the_next_step(sidecar: Sidecar, till: Any, chain_of: Any) -> None:
+def test_a_record_that_breaks_in_the_middle_stops_the_next_step(sidecar: Sidecar, till: Any, line: Any) -> None:
     def breaks(state: Any) -> Any:
         sidecar.ledger.broken = LedgerError("disk full")
 
-    graph = chain_of(first=breaks, n=lambda s: {"out": till.pay.invoke({"amount": 1})})
+    graph = line(first=breaks, n=lambda s: {"out": till.pay.invoke({"amount": 1})})
     govern(graph, contracts={"*": Contract(tools=["pay"])}, sidecar=sidecar)
 
     with pytest.raises(LedgerError):
@@ -208,14 +208,14 @@ def test_a_record_that_breaks_before_an_effect_stops_the_effect(sidecar: Sidecar
     assert [] == till.done
 
 
-def test_a_record_deleted_while_it_is_written_is_noticed(sidecar: Sidecar, till: Any, chain_of: Any) -> None:
+def test_a_record_deleted_while_it_is_written_is_noticed(sidecar: Sidecar, till: Any, line: Any) -> None:
     """SQLite goes on writing into a file that has no name any more."""
 
     def deletes(state: Any) -> Any:
         sidecar.ledger.flush()
         os.unlink(sidecar.ledger.path)
 
-    graph = chain_of(first=deletes, n=lambda s: {"out": till.refund.invoke({"amount": 1})})
+    graph = line(first=deletes, n=lambda s: {"out": till.refund.invoke({"amount": 1})})
     govern(graph, contracts={"*": Contract(tools=["refund"])}, sidecar=sidecar)
 
     with pytest.raises(LedgerError):

@@ -251,18 +251,14 @@ def test_a_node_attached_after_govern_never_runs(sidecar: Sidecar, one: Callable
 
 
 @pytest.mark.parametrize("how", ["copy", "swap", "raw"])
-def test_a_governed_node_cannot_be_exchanged_for_a_bare_one(
-    how: str, sidecar: Sidecar, till: Any, chain_of: Any
-) -> None:
+def test_a_governed_node_cannot_be_exchanged_for_a_bare_one(how: str, sidecar: Sidecar, till: Any, line: Any) -> None:
     """`PregelNode.copy` drops what was put on the node; the graph notices before it runs."""
-    graph = govern(
-        chain_of(first=lambda s: {}, n=shapes(till.pay)["plain"]), contracts={"*": Contract()}, sidecar=sidecar
-    )
+    graph = govern(line(first=lambda s: {}, n=shapes(till.pay)["plain"]), contracts={"*": Contract()}, sidecar=sidecar)
     node = graph.nodes["n"]
     if how == "copy":
         graph.nodes["n"] = node.copy({})
     elif how == "swap":
-        graph.nodes["n"] = chain_of(n=shapes(till.pay)["plain"]).nodes["n"]
+        graph.nodes["n"] = line(n=shapes(till.pay)["plain"]).nodes["n"]
     else:
         node.__dict__["node"] = node.bound
 

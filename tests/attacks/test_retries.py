@@ -46,13 +46,9 @@ def test_a_revision_does_not_ask_the_person_again(sidecar: Sidecar, one: Any) ->
     assert ["bob", "bob"] == answers
 
 
-def test_a_revision_does_not_repeat_what_a_nested_graph_did(
-    sidecar: Sidecar, till: Any, one: Any, chain_of: Any
-) -> None:
+def test_a_revision_does_not_repeat_what_a_nested_graph_did(sidecar: Sidecar, till: Any, one: Any, line: Any) -> None:
     words = iter(["bad", "good"])
-    inner = chain_of(
-        charge=lambda s: {"out": str(till.refund.invoke({"amount": 5}))}, word=lambda s: {"out": next(words)}
-    )
+    inner = line(charge=lambda s: {"out": str(till.refund.invoke({"amount": 5}))}, word=lambda s: {"out": next(words)})
     graph = govern(
         one(lambda s: inner.invoke({"out": ""}), checkpointer=InMemorySaver()),
         contracts={"n": Contract(gates=[custom(good)], attempts=3), "n/*": Contract(tools=["refund"])},
@@ -69,7 +65,7 @@ def test_a_revision_does_not_repeat_what_a_nested_graph_did(
 @pytest.mark.parametrize("saver", [True, False])
 @pytest.mark.parametrize("fails", ["inside", "after"])
 def test_an_effect_in_a_nested_graph_keeps_its_place_when_the_parent_is_retried(
-    fails: str, saver: bool, sidecar: Sidecar, till: Any, one: Any, chain_of: Any
+    fails: str, saver: bool, sidecar: Sidecar, till: Any, one: Any, line: Any
 ) -> None:
     """Checkpoint-derived ids change with the parent's attempt; the structural path does not."""
     tries: list[int] = []
@@ -80,7 +76,7 @@ def test_an_effect_in_a_nested_graph_keeps_its_place_when_the_parent_is_retried(
             raise ConnectionError("weather")
         return {"out": "x"}
 
-    inner = chain_of(charge=lambda s: {"out": str(till.refund.invoke({"amount": 5}))}, flaky=flaky)
+    inner = line(charge=lambda s: {"out": str(till.refund.invoke({"amount": 5}))}, flaky=flaky)
 
     def node(state: Any) -> Any:
         result = inner.invoke({"out": ""})
@@ -212,7 +208,7 @@ STOPS = {
 @pytest.mark.parametrize("what", list(STOPS))
 @pytest.mark.parametrize("process", ["this", "another"])
 def test_a_stop_takes_effect_in_the_middle_of_a_run(
-    process: str, what: str, sidecar: Sidecar, till: Any, chain_of: Any
+    process: str, what: str, sidecar: Sidecar, till: Any, line: Any
 ) -> None:
     """Also one that another process wrote into the control file."""
     scope, name = STOPS[what]
@@ -231,7 +227,7 @@ def test_a_stop_takes_effect_in_the_middle_of_a_run(
         while not sidecar.control.stops and time.monotonic() < until:
             time.sleep(0.005)
 
-    graph = chain_of(first=first, second=lambda s: {"out": till.pay.invoke({"amount": 1})})
+    graph = line(first=first, second=lambda s: {"out": till.pay.invoke({"amount": 1})})
     contracts = {"first": Contract(), "second": Contract(tools=["pay"], role="payer")}
     govern(graph, contracts=contracts, sidecar=sidecar)
     person = threading.Thread(target=operate)

@@ -30,9 +30,9 @@ CONFIG: Any = {"configurable": {"thread_id": "t"}}
 
 
 @pytest.fixture
-def account(sidecar: Sidecar, chain_of: Any) -> Any:
+def account(sidecar: Sidecar, line: Any) -> Any:
     """A governed account with a balance of 10, resting after its two nodes."""
-    graph = chain_of(
+    graph = line(
         Account, {"checkpointer": InMemorySaver()}, first=lambda s: {"balance": 10}, second=lambda s: {"log": ["done"]}
     )
     govern(
@@ -185,13 +185,13 @@ def test_code_of_a_node_opens_no_door_of_a_governed_graph(
     assert before == account.get_state(CONFIG).config
 
 
-def test_code_of_a_node_does_not_change_the_state_of_its_own_run(sidecar: Sidecar, chain_of: Any) -> None:
+def test_code_of_a_node_does_not_change_the_state_of_its_own_run(sidecar: Sidecar, line: Any) -> None:
     made: list[Any] = []
 
     def node(state: Any) -> Any:
         made[0].update_state(CONFIG, {"balance": 1000})
 
-    graph = chain_of(Account, {"checkpointer": InMemorySaver()}, n=node)
+    graph = line(Account, {"checkpointer": InMemorySaver()}, n=node)
     made.append(govern(graph, contracts={"n": Contract()}, sidecar=sidecar))
 
     with pytest.raises(DoorClosed):

@@ -119,10 +119,8 @@ def test_a_revised_answer_is_the_only_one_that_is_written(sidecar: Sidecar, one:
     assert "SECRET" not in str(updates)
 
 
-def test_a_run_abandoned_in_the_middle_leaves_nothing_open(
-    sidecar: Sidecar, till: Any, chain_of: Any, rows: Any
-) -> None:
-    graph = chain_of(first=lambda s: {"out": "x"}, n=lambda s: {"out": till.pay.invoke({"amount": 1})})
+def test_a_run_abandoned_in_the_middle_leaves_nothing_open(sidecar: Sidecar, till: Any, line: Any, rows: Any) -> None:
+    graph = line(first=lambda s: {"out": "x"}, n=lambda s: {"out": till.pay.invoke({"amount": 1})})
     govern(graph, contracts={"*": Contract(tools=["pay"])}, sidecar=sidecar)
 
     for _ in graph.stream({"out": ""}, stream_mode="updates"):
@@ -147,4 +145,4 @@ def test_what_a_refused_node_says_by_itself_is_all_that_leaves_it(sidecar: Sidec
         for piece in graph.stream({"out": ""}, stream_mode=["custom", "updates", "values"]):
             seen.append(piece)
 
-    assert [("values", {"out": "", "messages": []}), ("custom", "on my way")] == seen
+    assert [("values", {"out": "", "log": [], "messages": []}), ("custom", "on my way")] == seen

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import pytest
 from langgraph.cache.memory import InMemoryCache
@@ -17,24 +17,10 @@ from langgraph.types import CachePolicy, Command, RetryPolicy, Send, interrupt
 
 from governance import Contract, Sidecar, govern, operator
 from governance.errors import ContractError, ContractViolation
+from tests.fixtures import State
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class State(TypedDict, total=False):
-    out: str
-    item: int
-    log: Annotated[list[str], lambda a, b: a + b]
-
-
-def built(compiled: dict[str, Any] | None = None, **nodes: Any) -> Any:
-    builder = StateGraph(State)
-    before = START
-    for name, node in nodes.items():
-        builder.add_node(name, node)
-        builder.add_edge(before, name)
-        before = name
-    return builder.compile(**(compiled or {}))
+AGAIN = {"retry_policy": RetryPolicy(initial_interval=0, jitter=False, retry_on=ConnectionError)}
 
 
 def saved() -> dict[str, Any]:
@@ -49,8 +35,8 @@ def paths(rows: Any, name: str) -> list[str]:
     return [row.path for row in rows("node.begun") if row.actor == name]
 
 
-def test_a_path_names_node_and_superstep(sidecar: Sidecar, rows: Any) -> None:
-    govern(built(a=quiet, b=quiet), sidecar=sidecar).invoke({"out": ""})
+def test_a_path_names_node_and_superstep(sidecar: Sidecar, rows: Any, line: Any) -> None:
+    govern(line(a=quiet, b=quiet), sidecar=sidecar).invoke({"out": ""})
 
     assert ["a#1", "b#2"] == [row.path for row in rows("node.begun")]
 
@@ -66,26 +52,28 @@ def test_branches_of_one_superstep_have_numbers(sidecar: Sidecar, rows: Any) -> 
     assert ["work#2.s0", "work#2.s1", "work#2.s2"] == sorted(paths(rows, "work"))
 
 
-def test_a_nested_graph_lies_below_its_node_and_each_run_of_it_has_a_number(sidecar: Sidecar, rows: Any) -> None:
-    inner = built(leaf=quiet)
+def test_a_nested_graph_lies_below_its_node_and_each_run_of_it_has_a_number(
+    sidecar: Sidecar, rows: Any, line: Any
+) -> None:
+    inner = line(leaf=quiet)
 
     def twice(state: Any) -> Any:
         inner.invoke({"out": ""})
         inner.invoke({"out": ""})
         return {}
 
-    govern(built(sub=inner, code=twice), sidecar=sidecar).invoke({"out": ""})
+    govern(line(sub=inner, code=twice), sidecar=sidecar).invoke({"out": ""})
 
     found = paths(rows, "leaf")
     assert 3 == len(set(found))
     assert ["sub#1/", "code#2/", "code#2/"] == [path[: path.index("/") + 1] for path in found]
 
 
-def test_a_resumed_node_has_the_path_it_had(sidecar: Sidecar, rows: Any, thread: Any) -> None:
+def test_a_resumed_node_has_the_path_it_had(sidecar: Sidecar, rows: Any, thread: Any, line: Any) -> None:
     def asks(state: Any) -> Any:
         return {"out": interrupt("?")}
 
-    graph = govern(built(saved(), sub=built(asks=asks)), sidecar=sidecar)
+    graph = govern(line(compiled=saved(), sub=line(asks=asks)), sidecar=sidecar)
     graph.invoke({"out": ""}, thread)
     graph.invoke(Command(resume="yes"), thread)
 
@@ -95,10 +83,10 @@ def test_a_resumed_node_has_the_path_it_had(sidecar: Sidecar, rows: Any, thread:
     assert 2 == len(set(executions))
 
 
-def test_a_retried_parent_gives_its_nested_nodes_the_paths_they_had(sidecar: Sidecar, rows: Any) -> None:
+def test_a_retried_parent_gives_its_nested_nodes_the_paths_they_had(sidecar: Sidecar, rows: Any, line: Any) -> None:
     """LangGraph's own task ids change here; effects would then happen twice."""
     failed: list[int] = []
-    inner = built(leaf=quiet)
+    inner = line(leaf=quiet)
 
     def parent(state: Any) -> Any:
         inner.invoke({"out": ""})
@@ -107,16 +95,13 @@ def test_a_retried_parent_gives_its_nested_nodes_the_paths_they_had(sidecar: Sid
             raise ConnectionError
         return {}
 
-    builder = StateGraph(State)
-    builder.add_node("p", parent, retry_policy=RetryPolicy(initial_interval=0, jitter=False, retry_on=ConnectionError))
-    builder.add_edge(START, "p")
-    govern(builder.compile(), sidecar=sidecar).invoke({"out": ""})
+    govern(line(p=(parent, AGAIN)), sidecar=sidecar).invoke({"out": ""})
 
     first, second = paths(rows, "leaf")
     assert first == second
 
 
-def test_a_retried_node_gives_its_tasks_the_paths_they_had(sidecar: Sidecar, rows: Any) -> None:
+def test_a_retried_node_gives_its_tasks_the_paths_they_had(sidecar: Sidecar, rows: Any, line: Any) -> None:
     failed: list[int] = []
 
     @task
@@ -130,18 +115,15 @@ def test_a_retried_node_gives_its_tasks_the_paths_they_had(sidecar: Sidecar, row
             raise ConnectionError
         return {}
 
-    builder = StateGraph(State)
-    builder.add_node("n", node, retry_policy=RetryPolicy(initial_interval=0, jitter=False, retry_on=ConnectionError))
-    builder.add_edge(START, "n")
-    govern(builder.compile(), sidecar=sidecar).invoke({"out": ""})
+    govern(line(n=(node, AGAIN)), sidecar=sidecar).invoke({"out": ""})
 
     found = paths(rows, "double")
     assert found[:2] == found[2:]
 
 
-def test_a_rewind_is_a_step_of_its_own(sidecar: Sidecar, rows: Any, thread: Any) -> None:
+def test_a_rewind_is_a_step_of_its_own(sidecar: Sidecar, rows: Any, thread: Any, line: Any) -> None:
     """LangGraph writes a checkpoint for the rewind itself, so what an operator makes run again is a new place."""
-    graph = govern(built(saved(), a=quiet, b=quiet), contracts={"*": Contract()}, sidecar=sidecar)
+    graph = govern(line(compiled=saved(), a=quiet, b=quiet), contracts={"*": Contract()}, sidecar=sidecar)
     graph.invoke({"out": ""}, thread)
     before_b = next(s for s in graph.get_state_history(thread) if s.next == ("b",))
     with operator("ann", reason="what if"):
@@ -225,12 +207,12 @@ def writing(state: Any) -> Any:
     return {"out": "leaf"}
 
 
-def test_two_parents_share_a_nested_graph_under_contracts_of_their_own(tmp_path: Path) -> None:
+def test_two_parents_share_a_nested_graph_under_contracts_of_their_own(tmp_path: Path, line: Any) -> None:
     """Contracts bind by root graph and path: governing one parent never changes another."""
-    inner = built(leaf=writing)
+    inner = line(leaf=writing)
     free, strict = Sidecar(ledger=tmp_path / "a" / "l.db"), Sidecar(ledger=tmp_path / "b" / "l.db")
-    one = govern(built(sub=inner), contracts={"*": Contract()}, sidecar=free)
-    other = govern(built(sub=inner), contracts={"sub": Contract(), "sub/*": Contract(writes=[])}, sidecar=strict)
+    one = govern(line(sub=inner), contracts={"*": Contract()}, sidecar=free)
+    other = govern(line(sub=inner), contracts={"sub": Contract(), "sub/*": Contract(writes=[])}, sidecar=strict)
 
     for _ in range(2):
         assert "leaf" == one.invoke({"out": ""})["out"]
@@ -239,31 +221,31 @@ def test_two_parents_share_a_nested_graph_under_contracts_of_their_own(tmp_path:
     free.close(), strict.close()
 
 
-def test_a_nested_graph_alone_is_as_bare_as_it_was(sidecar: Sidecar, rows: Any) -> None:
-    inner = built(leaf=writing)
-    govern(built(sub=inner), contracts={"sub": Contract(), "sub/*": Contract(writes=[])}, sidecar=sidecar)
+def test_a_nested_graph_alone_is_as_bare_as_it_was(sidecar: Sidecar, rows: Any, line: Any) -> None:
+    inner = line(leaf=writing)
+    govern(line(sub=inner), contracts={"sub": Contract(), "sub/*": Contract(writes=[])}, sidecar=sidecar)
 
     assert "leaf" == inner.invoke({"out": ""})["out"]
     assert [] == rows()
 
 
-def test_a_nested_graph_governed_by_itself_brings_its_own_contracts(sidecar: Sidecar) -> None:
-    inner = govern(built(leaf=writing), contracts={"leaf": Contract(writes=[])}, sidecar=sidecar)
+def test_a_nested_graph_governed_by_itself_brings_its_own_contracts(sidecar: Sidecar, line: Any) -> None:
+    inner = govern(line(leaf=writing), contracts={"leaf": Contract(writes=[])}, sidecar=sidecar)
 
     def calls(state: Any) -> Any:
         return inner.invoke({"out": ""})
 
-    outer = govern(built(calls=calls), contracts={"calls": Contract()}, sidecar=sidecar)
+    outer = govern(line(calls=calls), contracts={"calls": Contract()}, sidecar=sidecar)
 
     with pytest.raises(ContractViolation, match="leaf wrote 'out'"):
         outer.invoke({"out": ""})
 
 
-def test_a_graph_made_at_run_time_needs_a_contract_before_it_runs(sidecar: Sidecar) -> None:
+def test_a_graph_made_at_run_time_needs_a_contract_before_it_runs(sidecar: Sidecar, line: Any) -> None:
     def calls(state: Any) -> Any:
-        return built(leaf=writing).invoke({"out": ""})
+        return line(leaf=writing).invoke({"out": ""})
 
-    outer = govern(built(calls=calls), contracts={"calls": Contract()}, sidecar=sidecar)
+    outer = govern(line(calls=calls), contracts={"calls": Contract()}, sidecar=sidecar)
 
     with pytest.raises(
         ContractViolation, match=r"calls/leaf has no contract; add one under 'calls/leaf' or a pattern like 'calls/\*'"
@@ -271,12 +253,9 @@ def test_a_graph_made_at_run_time_needs_a_contract_before_it_runs(sidecar: Sidec
         outer.invoke({"out": ""})
 
 
-def test_a_cache_policy_needs_a_waiver(sidecar: Sidecar) -> None:
+def test_a_cache_policy_needs_a_waiver(sidecar: Sidecar, line: Any) -> None:
     def cached() -> Any:
-        builder = StateGraph(State)
-        builder.add_node("n", writing, cache_policy=CachePolicy())
-        builder.add_edge(START, "n")
-        return builder.compile(cache=InMemoryCache())
+        return line(compiled={"cache": InMemoryCache()}, n=(writing, {"cache_policy": CachePolicy()}))
 
     with pytest.raises(ContractError, match="node 'n' has a cache policy: a hit would pass its contract by"):
         govern(cached(), contracts={"n": Contract()}, sidecar=sidecar)

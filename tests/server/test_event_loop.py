@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,13 +30,6 @@ class State(TypedDict, total=False):
     amount: int
     said: str
     paid: str
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    made = Sidecar(ledger=tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from langchain_core.messages import ToolMessage
 
 from governance.plane.control import Control
-from governance.plane.effects import Effects, Finished, Fresh, InDoubt
+from governance.plane.effects import Effects, Finished, Fresh, InDoubt, Running
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,7 +34,33 @@ def begin(effects: Effects, key: str = "s/p", digest: str = "d", execution: str 
 
 def test_a_place_is_fresh_once(effects: Effects) -> None:
     assert isinstance(begin(effects), Fresh)
-    assert InDoubt("d") == begin(effects, digest="other")
+    assert Running("d") == begin(effects, digest="other")
+
+
+def test_an_intent_left_behind_is_in_doubt_and_then_the_next_ones_own(effects: Effects) -> None:
+    begin(effects)
+    effects.leave("s/p", "e")
+
+    assert InDoubt("d") == begin(effects, execution="second")
+    assert Running("d") == begin(effects, execution="third")
+
+
+def test_a_call_that_asked_a_person_before_it_did_anything_is_made_as_the_first(effects: Effects) -> None:
+    begin(effects)
+    effects.asked("s/p", "e")
+
+    assert isinstance(begin(effects, execution="later"), Fresh)
+
+
+def test_a_lease_is_renewed_while_its_process_lives(tmp_path: Path) -> None:
+    """Long work stays its owner's; the watcher of the control file renews what is held."""
+    mine, other = (Effects(Control(tmp_path / "control.db"), lease=0.3) for _ in range(2))
+    begin(mine)
+    time.sleep(1)
+
+    assert Running("d") == begin(other, execution="other")
+    for one in (mine, other):
+        one.control.close()
 
 
 @pytest.mark.parametrize("outcome", ["paid", None, 3, {"a": [1, 2]}, ToolMessage("paid", tool_call_id="c")])
@@ -46,7 +73,7 @@ def test_a_finished_effect_gives_its_outcome_as_the_value_it_was(outcome: Any, e
 
 def test_an_intent_that_was_withdrawn_is_forgotten(effects: Effects) -> None:
     begin(effects)
-    effects.withdraw("s/p")
+    effects.withdraw("s/p", "e")
 
     assert isinstance(begin(effects), Fresh)
 
@@ -54,7 +81,7 @@ def test_an_intent_that_was_withdrawn_is_forgotten(effects: Effects) -> None:
 def test_a_finished_effect_cannot_be_withdrawn(effects: Effects) -> None:
     begin(effects)
     effects.finish("s/p", "paid")
-    effects.withdraw("s/p")
+    effects.withdraw("s/p", "e")
 
     assert isinstance(begin(effects), Finished)
 
@@ -84,14 +111,14 @@ def test_of_many_at_one_place_one_begins(many: int, shared: bool, effects: Effec
         one.control.close()
 
     assert 1 == sum(isinstance(one, Fresh) for one in found)
-    assert many - 1 == sum(isinstance(one, InDoubt) for one in found)
+    assert many - 1 == sum(isinstance(one, Running) for one in found)
 
 
 KILLED = """
 import os, sys
 from governance.plane.control import Control
 from governance.plane.effects import Effects
-effects = Effects(Control(sys.argv[1]))
+effects = Effects(Control(sys.argv[1]), lease=0.2)
 print(type(effects.begin("s/p", session="s", tool="pay", digest="d", args="{}", execution="e", business=None)).__name__)
 if sys.argv[2] == "finished":
     effects.finish("s/p", "paid")
@@ -102,8 +129,12 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize(("when", "expected"), [("intent", InDoubt("d")), ("finished", Finished("d", "paid"))])
 def test_after_a_kill_the_place_says_how_far_it_got(when: str, expected: Any, effects: Effects) -> None:
+    """An intent is in doubt once the lease of the dead has run out."""
     run = [sys.executable, "-c", KILLED, str(effects.control.path), when]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert ("Fresh\n", -9) == (done.stdout, done.returncode)
+    while isinstance(begin(effects, execution="later"), Running):
+        time.sleep(0.05)
+    effects.leave("s/p", "later")
     assert expected == begin(effects, execution="later")
