@@ -55,14 +55,14 @@ class Bound:
         return self.governance.enforcing and self.contract.enforced
 
     @cached_property
-    def gated(self) -> bool:
-        """Whether gates have yet to speak when the node's code streams something."""
-        return bool(self.contract.gates)
+    def marked(self) -> bool:
+        """Whether what the node streams is marked as not yet verified."""
+        return bool(self.contract.gates) and self.contract.stream == "mark"
 
     @cached_property
     def holds(self) -> bool:
         """Whether nothing of what happens inside the node leaves by a stream before its gates have passed."""
-        return self.enforced and self.gated and self.contract.stream == "hold"
+        return self.enforced and bool(self.contract.gates) and self.contract.stream == "hold"
 
     @cached_property
     def routes(self) -> frozenset[str]:

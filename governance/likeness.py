@@ -15,9 +15,10 @@ def like(original: Callable[..., object]) -> Callable[[Wrapper], Wrapper]:
 
     def dress(wrapper: Wrapper) -> Wrapper:
         functools.update_wrapper(wrapper, original)
-        del wrapper.__wrapped__  # type: ignore[attr-defined]
+        own = vars(wrapper)
+        del own["__wrapped__"]
         try:
-            wrapper.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+            own["__signature__"] = inspect.signature(original)
         except ValueError:
             pass  # a builtin that tells nothing of its parameters
         return wrapper

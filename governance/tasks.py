@@ -28,7 +28,7 @@ def install() -> None:
                 coro = _part_of(call, coro)
         return create(self, coro, **options)
 
-    asyncio.BaseEventLoop.create_task = governed  # type: ignore[method-assign]
+    asyncio.BaseEventLoop.create_task = governed  # type: ignore[method-assign]  # patched for all
 
 
 async def _part_of(call: Call, work: Coroutine[Any, Any, Any]) -> Any:

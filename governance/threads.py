@@ -52,7 +52,7 @@ def _patch_threads() -> None:
     def governed_start(self: threading.Thread) -> None:
         call = current_call()
         if call is not None and not _serves(self):
-            self.run = carried(call, self.run)  # type: ignore[method-assign]
+            self.run = carried(call, self.run)  # type: ignore[method-assign]  # this thread's alone
         start(self)
 
     @like(submit)
@@ -76,8 +76,8 @@ def _patch_threads() -> None:
     ):
         setattr(owner, name, _handing_over(getattr(owner, name), worked))
     _thread.start_new_thread = governed_bare
-    threading.Thread.start = governed_start  # type: ignore[method-assign]
-    ThreadPoolExecutor.submit = governed_submit  # type: ignore[method-assign,assignment]
+    threading.Thread.start = governed_start  # type: ignore[method-assign]  # patched for all
+    ThreadPoolExecutor.submit = governed_submit  # type: ignore[method-assign,assignment]  # its types give way to Any
 
 
 def _patch_pools() -> None:
@@ -94,8 +94,8 @@ def _patch_pools() -> None:
         connections.judge_process(f"a process pool ({getattr(fn, '__qualname__', fn)})")
         return hand_over(self, fn, *args, **kwargs)
 
-    multiprocessing.process.BaseProcess.start = governed_begin  # type: ignore[method-assign]
-    ProcessPoolExecutor.submit = governed_hand_over  # type: ignore[method-assign,assignment]
+    multiprocessing.process.BaseProcess.start = governed_begin  # type: ignore[method-assign]  # patched for all
+    ProcessPoolExecutor.submit = governed_hand_over  # type: ignore[method-assign,assignment]  # its types give way to Any
     for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
         setattr(pool, name, _pooled(getattr(pool, name)))
 

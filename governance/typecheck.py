@@ -47,7 +47,8 @@ def adapter_of(kind: Any) -> TypeAdapter[Any] | None:
 
 def _build(kind: Any) -> TypeAdapter[Any] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        kind = InstanceOf[kind]  # type: ignore[misc]  # a mapping that fits is no model yet, and whoever reads it expects one
+        # A mapping that fits is no model yet, and whoever reads it expects one.
+        kind = InstanceOf[kind]  # type: ignore[misc]  # no type to mypy: it is made at run time
     try:
         return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:

@@ -29,7 +29,7 @@ def shop_tools(shop: Shop, *, customer_email: Callable[[], str] | None = None) -
 
     `customer_email` is asked at every call and returns the authenticated address, or "" while nobody
     is authenticated: every order is then refused. Without it the tools reach all orders, as for staff.
-    What a rule forbids comes back as an error result that starts with "refused: ".
+    What a rule forbids comes back as an error result that starts with "refused: "; nothing has happened then.
     """
     desk = Desk(shop, customer_email=customer_email)
     return [
@@ -53,6 +53,7 @@ def shop_tools(shop: Shop, *, customer_email: Callable[[], str] | None = None) -
             effect=SideEffect(
                 "write",
                 idempotent=True,
+                declines=True,
                 key="cancel:{order_id}",
                 undo=desk.undo_cancel,
                 dry_run=desk.preview_cancel,
@@ -67,6 +68,7 @@ def shop_tools(shop: Shop, *, customer_email: Callable[[], str] | None = None) -
             effect=SideEffect(
                 "write",
                 idempotent=True,
+                declines=True,
                 key="refund:{order_id}",
                 dry_run=desk.preview_refund,
                 reconcile=desk.find_refund,

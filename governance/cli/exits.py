@@ -50,6 +50,7 @@ class CommandLine(TyperGroup):
 
     debug = False
 
+    # Everybody passes the rest by keyword, so `extra` may hold what the parent names.
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
         warnings.showwarning = _warn
         try:

@@ -111,7 +111,7 @@ class ToolApproval:
             evidence = {"dry_run": shown, "undo": bool(effect and effect.undo)}
             card = yield Run(
                 lambda: book.ask(
-                    call.session.id, call.path, "tool", what, payload=dict(call.args),
+                    call.session.id, call.path, "tool", what, payload=None,
                     contract=call.contract.digest, proposer=proposer(call),
                     rule=approval, evidence=evidence, place=where,
                 )

@@ -34,12 +34,10 @@ def holding(call: NodeCall) -> bool:
 
 
 def unverified(config: Any, bound: Bound) -> Any:
-    """The config of a gated node: what its nested graphs stream goes nowhere, or is marked."""
-    if bound.holds:
-        return silent(config)
-    if bound.contract.stream == "mark":
+    """The config of a node: where it has gates, what its nested graphs stream goes nowhere, or is marked."""
+    if bound.marked:
         return {**config, "metadata": {**config["metadata"], "governance": "unverified"}}
-    return config
+    return silent(config) if bound.holds else config
 
 
 def silent(config: Any) -> Any:

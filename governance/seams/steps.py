@@ -8,6 +8,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 from langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_STREAM,
     PULL,
 )
 from langgraph.constants import START
@@ -91,7 +92,7 @@ class Step:
         )  # fmt: skip
         call.input, call.origin = given, self
         guarded = {**config, CONF: guarded_conf(conf, call)}
-        if bound.gated:
+        if bound.marked or CONFIG_KEY_STREAM in conf:
             guarded = unverified(guarded, bound)
         return call, guarded  # type: ignore[return-value]  # a TypedDict spread is a dict to mypy
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple, get_type_hints
 
 from langchain_core.tools import BaseTool, InjectedToolCallId
@@ -238,14 +239,11 @@ def _given_in(tool: BaseTool) -> _GivenIn:
         return _read_off.__wrapped__(schema, *codes)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)
 def _read_off(schema: type | None, *codes: Any) -> _GivenIn:
     typed: dict[str, Any] = {}
     for code in codes:
-        try:
-            typed |= get_type_hints(code, include_extras=True)
-        except Exception:  # none, or one that names what is not there: such an argument is shown
-            continue
+        typed |= _hints(code)
     if schema is not None:
         typed |= get_all_basemodel_annotations(schema)
     filled = frozenset(
@@ -254,6 +252,18 @@ def _read_off(schema: type | None, *codes: Any) -> _GivenIn:
         if _is_directly_injected_arg_type(kind) or any(_is_injected_arg_type(kind, one) for one in FILLED_IN)
     )
     return _GivenIn(filled, frozenset(name for name, kind in typed.items() if _is_injected_arg_type(kind)) - filled)
+
+
+def _hints(code: Any) -> dict[str, Any]:
+    """The types of arguments, each by itself: one that names what is not there hides no other."""
+    found: dict[str, Any] = {}
+    for name, kind in getattr(code, "__annotations__", {}).items():
+        single = SimpleNamespace(__annotations__={name: kind})
+        try:
+            found |= get_type_hints(single, getattr(code, "__globals__", {}), include_extras=True)
+        except Exception:  # such an argument is shown
+            continue
+    return found
 
 
 def _plain(value: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
-from vcr.request import Request  # type: ignore[import-untyped,unused-ignore]
+from vcr.request import Request
 
 from governance.testing.errors import CassetteMissing, CassetteUnreadable
 from governance.testing.identity import KEY_HEADER, body_of

@@ -65,7 +65,7 @@ def is_model_call(request: Any) -> bool:
 
 def body_of(request: Any) -> bytes:
     """The request's body as bytes, however its client handed it over."""
-    from vcr.util import read_body  # type: ignore[import-untyped,unused-ignore]
+    from vcr.util import read_body
 
     body = read_body(request)
     if body is None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from vcr.cassette import Cassette  # type: ignore[import-untyped,unused-ignore]
-from vcr.filters import decode_response  # type: ignore[import-untyped,unused-ignore]
-from vcr.record_mode import RecordMode  # type: ignore[import-untyped,unused-ignore]
-from vcr.request import Request  # type: ignore[import-untyped,unused-ignore]
+from vcr.cassette import Cassette
+from vcr.filters import decode_response
+from vcr.record_mode import RecordMode
+from vcr.request import Request
 
 from governance.testing import cassette_file
 from governance.testing.errors import (
@@ -44,7 +44,7 @@ from governance.testing.mismatch import explain
 from governance.testing.secret_scan import find_secret
 
 
-class _Conversation(Cassette):  # type: ignore[misc,unused-ignore]
+class _Conversation(Cassette):  # type: ignore[misc]  # vcr has no types
     """What replaying and recording share: whose requests these are, and the first thing that went wrong."""
 
     mode = RecordMode.NONE
