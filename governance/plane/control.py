@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 
 from governance.errors import LedgerError
 from governance.operators import refuse_inside
+from governance.plane.wal import write_ahead
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS stops(
@@ -189,7 +190,7 @@ class Control:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 db = sqlite3.connect(self.path, isolation_level=None, timeout=30, check_same_thread=False)
-                db.execute("PRAGMA journal_mode=WAL")
+                write_ahead(db)
                 db.execute("PRAGMA synchronous=FULL")
                 db.executescript(SCHEMA)
             except (sqlite3.Error, OSError) as error:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from governance import canonical
 from governance.errors import LedgerError
+from governance.plane.wal import write_ahead
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events(
@@ -107,7 +108,7 @@ class LedgerFile:
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         db = self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
-        db.execute("PRAGMA journal_mode=WAL")
+        write_ahead(db)
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(SCHEMA)
         self._durable, self._file = True, _identity(self.path)
