@@ -37,6 +37,8 @@ def checked(call: NodeCall, update: Any) -> Any:
             if within(update, call.bound.plain):
                 call.granted = update
                 return update
+        elif update is None:
+            return None
         if call.declared.writes is not None:
             update = detached(update)
         problem = grant(update, call)
@@ -126,7 +128,8 @@ OVERWRITE = "__overwrite__"
 def is_overwrite(value: Any) -> bool:
     """LangGraph takes the object, a dict with this one key, and what JSON makes of the object."""
     if isinstance(value, dict):
-        return OVERWRITE in value or value.get("type") == OVERWRITE
+        kind = value.get("type")  # of any type: arrays compare to something that is no truth
+        return OVERWRITE in value or (isinstance(kind, str) and kind == OVERWRITE)
     return isinstance(value, Overwrite)
 
 

@@ -102,4 +102,6 @@ def keeps_its_own(own: Governance, outer: Governance, place: str) -> bool:
 
     Only naming the very place replaces them: a pattern is written for whatever else there is.
     """
+    if own is outer:
+        return outer.contract(place) is None  # a graph that runs itself: one author wrote name and pattern
     return own.enforcing and not (outer.enforcing and place in outer.contracts)

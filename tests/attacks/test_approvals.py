@@ -124,6 +124,18 @@ def test_nobody_approves_what_they_proposed(sidecar: Sidecar, waiting: Any) -> N
         sidecar.approvals.decide(card, "approve", by=Principal("agent:n", "code"))
 
 
+@pytest.mark.parametrize("name", ["ou=ops", "cn=alice", "", "cn=alice, ou=ops"])
+def test_a_part_of_an_approvers_name_is_no_approver(name: str, sidecar: Sidecar, till: Any, one: Any) -> None:
+    """Names of directories have commas in them."""
+    graph = one(lambda s: {"out": till.pay.invoke({"amount": 5})}, checkpointer=InMemorySaver())
+    card = asked(govern(graph, contracts={"n": paying(by=["cn=alice,ou=ops"])}, sidecar=sidecar))
+
+    with pytest.raises(AuthorityRefused):
+        sidecar.approvals.decide(card, "approve", by=Principal(name, "server"))
+
+    sidecar.approvals.decide(card, "approve", by=Principal("cn=alice,ou=ops", "server"))
+
+
 def test_only_the_approvers_of_a_rule_decide(sidecar: Sidecar, till: Any, one: Any) -> None:
     graph = govern(
         one(lambda s: {"out": till.pay.invoke({"amount": 1})}, checkpointer=InMemorySaver()),

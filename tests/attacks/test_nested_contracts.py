@@ -142,6 +142,22 @@ def test_the_pattern_is_not_held_against_its_state(sidecar: Sidecar, till: Any, 
     govern(line(agent=agent), contracts={"*": Contract(writes=["out"])}, sidecar=sidecar)
 
 
+def test_a_graph_that_runs_itself_is_bound_by_what_it_says_about_that(sidecar: Sidecar, till: Any, one: Any) -> None:
+    made: list[Any] = []
+
+    def again(state: Any) -> Any:
+        if state["out"] == "deep":
+            return {"out": till.pay.invoke({"amount": 1})}
+        return made[0].invoke({"out": "deep"})
+
+    made.append(govern(one(again), contracts={"n": PAYING, "n/*": Contract()}, sidecar=sidecar))
+
+    with pytest.raises(AuthorityRefused):
+        made[0].invoke({"out": ""})
+
+    assert [] == till.done
+
+
 def test_coverage_tells_whose_contract_binds(agent: Any, sidecar: Sidecar, line: Any) -> None:
     graph = govern(line(agent=agent), contracts={"*": OBSERVED}, sidecar=sidecar)
 

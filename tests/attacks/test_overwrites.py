@@ -103,6 +103,22 @@ def test_a_value_that_becomes_an_overwrite_after_it_was_looked_at_is_not_written
     assert {"kept": 1, "new": 1} == graph.invoke({"bag": {"kept": 1}})["bag"]
 
 
+class Array:
+    """Like numpy's: compared to anything it gives what has no truth of its own."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+def test_a_mapping_that_holds_an_array_is_only_data(sidecar: Sidecar, one: Any) -> None:
+    graph = govern(one(lambda s: {"one": {"type": Array()}}, Gathering), contracts={"n": Contract()}, sidecar=sidecar)
+
+    assert {"type"} == set(graph.invoke({"bag": {"kept": 1}})["one"])
+
+
 @pytest.mark.parametrize("contract", [Contract(), Contract(writes={"bag": dict, "one": dict})])
 def test_mappings_that_are_only_data_are_written(contract: Contract, sidecar: Sidecar, one: Any) -> None:
     graph = govern(
