@@ -178,7 +178,8 @@ class Ledger:
         return [queue.popleft() for _ in range(ready)]
 
     def _commit(self, file: LedgerFile, batch: list[Event | Future[None]]) -> None:
-        waiting = [one for one in batch if isinstance(one, Future)]
+        # Who was cancelled waits no more, and from here on nobody can be.
+        waiting = [one for one in batch if isinstance(one, Future) and one.set_running_or_notify_cancel()]
         events = [one for one in batch if not isinstance(one, Future)]
         try:
             file.append(events, durable=bool(waiting))

@@ -109,6 +109,16 @@ def test_many_events_are_committed_in_few_groups(ledger: Ledger, monkeypatch: py
     assert len(sizes) < 100
 
 
+def test_who_no_longer_waits_does_not_end_the_writer(ledger: Ledger) -> None:
+    """A node that runs out of time cancels what it waited for; the record goes on."""
+    for _ in range(20):
+        ledger.record("s", "x")
+        ledger.flushed().cancel()
+    ledger.flush()
+
+    assert 20 == len(stored(ledger))
+
+
 def test_threads_and_loops_write_one_whole_chain_each(ledger: Ledger) -> None:
     async def loops(name: str) -> None:
         for _ in range(50):
