@@ -2,6 +2,8 @@
 
 [ledger]
 path = ".sidecar/ledger.db"
+payloads = "calls"
+redact = ["\\b\\d{16}\\b"]
 
 [budget]
 session_tokens = 200000
@@ -18,19 +20,57 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from governance import canonical
 from governance.errors import PolicyError
+from governance.plane.amounts import size
+from governance.plane.redaction import Redaction
+
+PAYLOADS = ("none", "calls", "all")
+SERVER = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerPolicy:
-    """Where the record and the control file are kept."""
+    """Where the record and the control file are kept, what is kept in it, and who can prove it whole."""
 
     path: str = ".sidecar/ledger.db"
     control: str = ".sidecar/control.db"
+    key_file: str | None = None
+    """A file with a secret that seals every hash; `SIDECAR_LEDGER_KEY` goes before."""
+    anchor: str | None = None
+    """A file that the end of the chain is appended to, or `-` for stdout, every `anchor_every` seconds."""
+    anchor_every: int = 60
+    payloads: str = "none"
+    """Whether prompts, answers, results and inputs are kept: none, calls (of models and tools), all (nodes too)."""
+    redact: tuple[str, ...] = ()
+    """Regular expressions; what they find is taken out of everything before it is stored or hashed."""
+    person: str | None = None
+    """The key in `config["configurable"]` that says whose run it is, so that it can be erased."""
+    min_free: str = "200MB"
+    """Room on the disk below which there is a warning; below a quarter of it nothing runs."""
+    wait: int = 10
+    """Seconds a call waits for a disk that is too slow before it is refused."""
+
+    def __post_init__(self) -> None:
+        if self.payloads not in PAYLOADS:
+            raise PolicyError(f"payloads must be one of {', '.join(PAYLOADS)}, not {self.payloads!r}")
+        Redaction().also(self.redact)
+        try:
+            size(self.min_free)
+        except ValueError as error:
+            raise PolicyError(f"min_free: {error}") from error
+
+    def placed(self, path: str | None, control: str | None) -> LedgerPolicy:
+        """The same for another file; paths no longer depend on the directory."""
+        found, switch = path or self.path, control or self.control
+        return replace(
+            self, path=found if found.startswith(SERVER) else os.path.abspath(found), control=os.path.abspath(switch)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +104,11 @@ class Policy:
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     loops: LoopPolicy = field(default_factory=LoopPolicy)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+
+    @cached_property
+    def digest(self) -> str:
+        """Short digest of all that is set; stands on record beside what it allowed."""
+        return canonical.digest(self)[:16]
 
 
 def load_policy(source: Policy | str | os.PathLike[str] | None) -> Policy:
@@ -100,7 +145,10 @@ def _table(path: Path, name: str, kind: type, content: Any) -> Any:
         if key not in known:
             raise PolicyError(f"{path}: unknown key {key!r} in [{name}]; expected one of {', '.join(known)}")
         values[key] = _value(path, f"{name}.{key}", known[key], value)
-    return kind(**values)
+    try:
+        return kind(**values)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: [{name}] {error.reason}") from error
 
 
 def _value(path: Path, place: str, wanted: str, value: Any) -> Any:

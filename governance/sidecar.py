@@ -27,14 +27,15 @@ from governance.filters.contract import contract_filter
 from governance.filters.effect import EffectFilter
 from governance.filters.gate import gates
 from governance.filters.loops import Loops
-from governance.filters.record import inner_record, node_record
+from governance.filters.record_payloads import records_of
 from governance.plane.approvals import Approvals
 from governance.plane.budgets import Budgets
 from governance.plane.control import Control
 from governance.plane.effects import Effects
 from governance.plane.ledger import Ledger
+from governance.plane.ledger_settings import is_default, key_from_environment, ledger_by
 from governance.plane.sessions import Session, Sessions
-from governance.policy import Policy, load_policy
+from governance.policy import LedgerPolicy, Policy, load_policy
 
 Mode = Literal["observe", "enforce", "strict"]
 Graph = TypeVar("Graph")
@@ -51,11 +52,14 @@ class Sidecar:
     """
 
     def __init__(
-        self, *, ledger: str | os.PathLike[str] | None = None, control: str | os.PathLike[str] | None = None
+        self,
+        *,
+        ledger: str | os.PathLike[str] | Ledger | None = None,
+        control: str | os.PathLike[str] | None = None,
     ) -> None:
         record = ledger or os.environ.get("SIDECAR_LEDGER") or ".sidecar/ledger.db"
         switch = control or os.environ.get("SIDECAR_CONTROL")
-        self.ledger = Ledger(record)
+        self.ledger = record if isinstance(record, Ledger) else Ledger(record, key=key_from_environment())
         self.control = Control(switch or self.ledger.path.with_name("control.db"))
         self.approvals = Approvals(self.control)
         self.effects = Effects(self.control)
@@ -101,6 +105,8 @@ class Governance:
         """The name of the governed graph: a part of the places of its effects and approvals."""
         self.filters = tuple(filters)
         self.ledger = sidecar.ledger
+        self.ledger.redact_also(policy.ledger.redact)
+        self.records = records_of(policy.ledger)
         self.approvals = sidecar.approvals
         self.effects = sidecar.effects
         self.budgets = sidecar.budgets
@@ -112,7 +118,8 @@ class Governance:
         """What a run needs before its first call: fresh stops, and a ledger that can be written."""
         if self.enforcing:
             self.sidecar.control.watch()
-            self.ledger.check()
+            if self.ledger.broken is not None:  # one that is only behind is waited for at the first call
+                self.ledger.check()
         elif self.ledger.broken is not None:
             self.sidecar.warn_once(self.ledger.broken)
 
@@ -147,16 +154,16 @@ class Governance:
         enforced = self.enforcing and contract.enforced
         middle = [f for f in self.filters if getattr(f, "at", "node") == boundary] if enforced else []
         if boundary == "node":
-            return [*self._node_filters(contract), *middle] if enforced else [node_record]
+            return [*self._node_filters(contract), *middle] if enforced else [self.records.node]
         if not enforced:
-            return [inner_record]
+            return [self.records.inner]
         if boundary == "model":
-            return [inner_record, INNER_AUTHORITY, Budget(), *middle]
-        return [inner_record, INNER_AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
+            return [self.records.inner, INNER_AUTHORITY, Budget(), *middle]
+        return [self.records.inner, INNER_AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
 
     def _node_filters(self, contract: Contract) -> list[Filter]:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
-        chain: list[Filter] = [node_record, node_authority]
+        chain: list[Filter] = [self.records.node, node_authority]
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
             chain.append(Admission())
         if contract.approval is not None or contract.gates:
@@ -252,17 +259,18 @@ def govern(
     return graph
 
 
-_by_policy: dict[tuple[str, str], Sidecar] = {}
+_by_policy: dict[LedgerPolicy, Sidecar] = {}
 
 
 def _sidecar_of(policy: Policy) -> Sidecar:
-    if "SIDECAR_LEDGER" in os.environ:
+    named = os.environ.get("SIDECAR_LEDGER")
+    if named is not None and is_default(policy.ledger):
         return default_sidecar()
-    key = (os.path.abspath(policy.ledger.path), os.path.abspath(policy.ledger.control))
+    rules = policy.ledger.placed(named, os.environ.get("SIDECAR_CONTROL") if named is not None else None)
     with _default_lock:
-        if key not in _by_policy:
-            _by_policy[key] = Sidecar(ledger=policy.ledger.path, control=policy.ledger.control)
-        return _by_policy[key]
+        if rules not in _by_policy:
+            _by_policy[rules] = Sidecar(ledger=ledger_by(rules), control=rules.control)
+        return _by_policy[rules]
 
 
 def coverage(graph: Any) -> Coverage:

@@ -187,7 +187,7 @@ def _decide(
 
 def resume_command(where: Places, session: str) -> str:
     """How the run that asked goes on, as it was started."""
-    started = last_body(where.ledger, session, "run.begun") or {}
+    started = last_body(where.record_at(), session, "run.begun") or {}
     return str(started.get("resume") or f'graph.invoke(None, {{"configurable": {{"thread_id": {session!r}}}}})')
 
 

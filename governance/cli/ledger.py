@@ -1,21 +1,26 @@
-"""`sidecar ledger`: read the record, and prove that it is whole."""
+"""`sidecar ledger`: read the record, prove that it is whole, and let go of what must not be kept."""
 
 from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.progress import Progress
 
+from governance.cli import explain, export, retention
 from governance.cli.exits import Code, Failure
-from governance.cli.places import ERR, OUT, AsJson, LedgerPath, places, plain, print_json
-from governance.cli.records import rows
+from governance.cli.places import ERR, OUT, AsJson, local_policy, plain, print_json
+from governance.cli.records import Source, check_there, rows, source
+from governance.plane.anchors import Anchor, read_anchors, write_to
+from governance.plane.ledger_settings import key_of
+from governance.plane.ledger_store import store_of
 from governance.plane.verify import Verification, verify
 
-app = typer.Typer(help="Read the record and prove that it is whole.", no_args_is_help=True)
+app = typer.Typer(help="Read the record, prove that it is whole, and let go of what must go.", no_args_is_help=True)
 
 
 @app.command()
@@ -24,12 +29,11 @@ def show(
     kind: Annotated[str, typer.Option("--kind", metavar="GLOB", help="Kinds of events, such as 'tool.*'.")] = "*",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The newest N.")] = 50,
     follows: Annotated[bool, typer.Option("--follow", help="Go on with what is written from now on.")] = False,
-    ledger: LedgerPath = None,
+    ledger: Source = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the newest events; with --json one object a line."""
-    path = places(ledger, None).ledger
-    for row in rows(path, session=session, kind=kind, limit=limit, follow=follows):
+    for row in rows(source(ledger), session=session, kind=kind, limit=limit, follow=follows):
         _print(row, as_json)
 
 
@@ -39,26 +43,66 @@ def verify_(
         list[str] | None,
         typer.Option("--head", metavar="SESSION:N:HASH", help="An end known earlier; may be repeated."),
     ] = None,
-    ledger: LedgerPath = None,
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option("--anchor", metavar="FILE", help="Anchors kept elsewhere; - reads stdin; may be repeated."),
+    ] = None,
+    archive: Annotated[
+        list[Path] | None,
+        typer.Option("--archive", metavar="FILE", help="Where archived sessions are; may be repeated."),
+    ] = None,
+    ledger: Source = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute every hash; exit code 5 where anything was edited, cut, dropped, swapped or put in."""
-    path = places(ledger, None).ledger
-    if not path.is_file():
-        raise Failure(f"no ledger at {path}; go to the directory the graph runs in or give --ledger")
+    place = source(ledger)
+    check_there(place)
     known = dict(map(_head, head or ()))
+    anchors = [one for file in anchor or () for one in read_anchors(file)]
     with Progress(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
         task = bar.add_task("rows", total=None)
-        found = verify(path, heads=known, progress=lambda done, all_: bar.update(task, completed=done, total=all_))
+        found = verify(
+            place, heads=known, anchors=anchors, archives=archive or (), key=key_of(local_policy().ledger),
+            progress=lambda done, all_: bar.update(task, completed=done, total=all_),
+        )  # fmt: skip
     if as_json:
         print_json(_report(found))
     else:
         for problem in found.problems:
             OUT.print(str(problem), markup=False)
-        word = "whole" if found.ok else "NOT whole"
-        OUT.print(f"{path}: {word}; {found.events} events in {found.sessions} sessions", markup=False)
+        OUT.print(f"{store_of(place).name}: {_verdict(found)}", markup=False)
+        if found.archived and not archive:
+            ERR.print(f"{len(found.archived)} archived sessions were not looked at; give their --archive FILE")
     if not found.ok:
         raise typer.Exit(Code.FAILED)
+
+
+@app.command()
+def anchor(
+    to: Annotated[str, typer.Option("--to", metavar="FILE|-", help="Append it to a file; else it is printed.")] = "-",
+    ledger: Source = None,
+) -> None:
+    """Give the end of the chain over all sessions, as a line of JSON to keep where the ledger cannot be changed."""
+    place = source(ledger)
+    check_there(place)
+    with store_of(place).reader() as reader:
+        last = next(reader.rows("SELECT g, hash, ts FROM groups ORDER BY g DESC LIMIT 1"), None)
+    if last is None:
+        raise Failure(f"the ledger {store_of(place).name} is empty: there is nothing to anchor yet")
+    write_to(to)(Anchor(*last))
+
+
+app.command("explain")(explain.explain)
+app.command("export")(export.export)
+app.command("erase")(retention.erase)
+app.command("prune")(retention.prune)
+app.command("archive")(retention.archive)
+
+
+def _verdict(found: Verification) -> str:
+    word = "whole" if found.ok else "NOT whole"
+    what = "an archive, whole" if found.is_archive and found.ok else word
+    return f"{what}; {found.events} events in {found.sessions} sessions"
 
 
 def _head(given: str) -> tuple[str, tuple[int, str]]:
@@ -75,6 +119,8 @@ def _report(found: Verification) -> dict[str, Any]:
         "sessions": found.sessions,
         "problems": [{"session": p.session, "n": p.n, "what": p.what} for p in found.problems],
         "heads": [f"{session}:{n}:{digest}" for session, (n, digest) in found.heads.items()],
+        "anchor": found.anchor._asdict() if found.anchor else None,
+        "archived": list(found.archived),
     }
 
 

@@ -17,7 +17,9 @@ from governance import canonical
 from governance.cli.exits import Failure
 from governance.plane.approvals import Principal
 from governance.plane.control import Control
-from governance.plane.ledger import Ledger
+from governance.plane.ledger import COMPANIONS, Ledger
+from governance.plane.ledger_settings import ledger_by
+from governance.plane.ledger_store import Place, is_server
 from governance.policy import Policy, load_policy
 
 POLICY = "sidecar.toml"
@@ -47,16 +49,25 @@ class Places:
     ledger: Path
     control: Path
     options: tuple[str, ...] = ()
+    server: str | None = None
+    """The URL of the ledger where it is on a server; `ledger` then says where its companions stand."""
+
+    def record_at(self) -> Place:
+        return self.server or self.ledger
+
+    def opened(self) -> Ledger:
+        """The ledger as the policy here describes it: with its key, and its rules of redaction."""
+        return ledger_by(local_policy().ledger, self.record_at())
 
     def record(self, session: str, kind: str, *, by: Principal, body: dict[str, Any]) -> None:
         """Put an operator's act on record; raises `LedgerError` where it cannot be."""
-        with closing(Ledger(self.ledger)) as ledger:
+        with closing(self.opened()) as ledger:
             ledger.record(session, kind, actor=f"{by.how}:{by.name}", body=body)
             ledger.flush()
 
     def check(self) -> None:
         """Raise `LedgerError` now rather than after the act that must be on record."""
-        with closing(Ledger(self.ledger)) as ledger:
+        with closing(self.opened()) as ledger:
             ledger.flush()
 
     def open_control(self, *, create: bool = False) -> Control:
@@ -68,13 +79,16 @@ class Places:
 def places(ledger: Path | None, control: Path | None) -> Places:
     """The files by option, environment, `sidecar.toml` and default, in this order."""
     policy = local_policy().ledger
-    named = ledger or _path("SIDECAR_LEDGER")
+    url = os.environ.get("SIDECAR_LEDGER") or policy.path
+    server = url if ledger is None and is_server(url) else None
+    named = COMPANIONS if server else ledger or _path("SIDECAR_LEDGER")
     record = named or Path(policy.path)
     switch = control or _path("SIDECAR_CONTROL")
     if switch is None:
         switch = named.with_name("control.db") if named else Path(policy.control)
     given = {"--ledger": ledger, "--control": control}
-    return Places(record, switch, tuple(part for name, path in given.items() if path for part in (name, str(path))))
+    options = tuple(part for name, path in given.items() if path for part in (name, str(path)))
+    return Places(record, switch, options, server)
 
 
 def local_policy() -> Policy:

@@ -1,99 +1,121 @@
-"""Reads a ledger for people: newest rows, rows as they come, one row of a session."""
+"""Reads a ledger for people: newest rows, rows as they come, the rows of a session."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from sqlite_utils import Database
+import typer
 
-from governance.cli.exits import Code, Failure
+from governance.cli.exits import Failure
+from governance.cli.places import local_policy, places
+from governance.plane.ledger import Ledger
+from governance.plane.ledger_settings import ledger_by
+from governance.plane.ledger_store import Place, Reader, is_server, store_of
 
-COLUMNS = "session, n, ts, kind, path, actor, body, hash"
+COLUMNS = ("session", "n", "g", "ts", "kind", "path", "actor", "body", "hash")
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"
 POLL = 0.2
 """Seconds between two looks at a ledger that is followed."""
 
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger", metavar="PATH|URL", help="The ledger; else SIDECAR_LEDGER, sidecar.toml, .sidecar/ledger.db."
+    ),
+]
 
-def rows(path: Path, *, session: str | None, kind: str, limit: int, follow: bool = False) -> Iterator[dict[str, Any]]:
+
+def source(ledger: str | None) -> Place:
+    """Where the ledger is, by option, environment, `sidecar.toml` and default, in this order."""
+    if ledger is not None and is_server(ledger):
+        return ledger
+    return places(Path(ledger) if ledger else None, None).record_at()
+
+
+def opened(ledger: str | None, *, create: bool = False) -> Ledger:
+    """The ledger as the policy here describes it: with its key, and its rules of redaction."""
+    place = source(ledger)
+    if not create:
+        check_there(place)
+    return ledger_by(local_policy().ledger, place)
+
+
+def check_there(place: Place) -> None:
+    if not is_server(place) and not Path(place).is_file():
+        raise Failure(f"no ledger at {place}; go to the directory the graph runs in or give --ledger")
+
+
+@contextmanager
+def reading(place: Place) -> Iterator[Reader]:
+    check_there(place)
+    with store_of(place).reader() as reader:
+        yield reader
+
+
+def rows(place: Place, *, session: str | None, kind: str, limit: int, follow: bool = False) -> Iterator[dict[str, Any]]:
     """The newest rows that fit, in the order they happened; with `follow` also all that come after them."""
-    with closing(_open(path)) as db:
-        version = _version(db)
-        db.execute("BEGIN")
-        where, facts = _where(session, kind)
-        query = f"SELECT {COLUMNS} FROM events WHERE {where} ORDER BY ts DESC, n DESC LIMIT :limit"
-        found = list(_query(db, query, {**facts, "limit": limit}))
-        seen = _ends(db)
-        db.execute("COMMIT")
-        yield from map(_row, reversed(found))
-        while follow:
-            if (now := _version(db)) == version:
-                time.sleep(POLL)
+    with reading(place) as reader:
+        where, values = _where(session, kind)
+        found = [*reader.rows(f"{SELECT} WHERE {where} ORDER BY ts DESC, n DESC LIMIT ?", *values, limit)]
+        seen, group = _ends(reader), _group(reader)
+    yield from map(row, reversed(found))
+    while follow:
+        time.sleep(POLL)
+        with reading(place) as reader:
+            if (now := _group(reader)) == group:
                 continue
-            version = now
-            for name, end in _ends(db).items():
-                if end > seen.get(name, 0) and session in (None, name):
-                    yield from map(_row, _between(db, name, seen.get(name, 0), end, kind))
-                seen[name] = end
+            group, ends = now, _ends(reader)
+            new = [one for name in ends if session in (None, name) for one in _since(reader, name, seen, ends, kind)]
+        seen = ends
+        yield from map(row, sorted(new, key=lambda one: (one[3], one[0], one[1])))
 
 
-def _ends(db: sqlite3.Connection) -> dict[str, int]:
-    return {row["session"]: row["n"] for row in _query(db, "SELECT session, n FROM heads", {})}
+def of_session(reader: Reader, session: str) -> list[dict[str, Any]]:
+    """All rows of a session, in order."""
+    return [row(one) for one in reader.rows(f"{SELECT} WHERE session=? ORDER BY n", session)]
 
 
-def _between(db: sqlite3.Connection, session: str, after: int, end: int, kind: str) -> Iterator[dict[str, Any]]:
-    query = f"SELECT {COLUMNS} FROM events WHERE session=:s AND n>:n AND n<=:end AND kind GLOB :kind ORDER BY n"
-    return _query(db, query, {"s": session, "n": after, "end": end, "kind": kind})
-
-
-def last_body(path: Path, session: str, kind: str) -> dict[str, Any] | None:
+def last_body(path: Place, session: str, kind: str) -> dict[str, Any] | None:
     """The body of the newest row of a kind in a session; None where there is none to read."""
-    if not path.is_file():
+    if not is_server(path) and not Path(path).is_file():
         return None
-    with closing(_open(path)) as db:
-        query = "SELECT body FROM events WHERE session=:session AND kind=:kind ORDER BY n DESC LIMIT 1"
-        found = [orjson.loads(row["body"]) for row in _query(db, query, {"session": session, "kind": kind})]
-    return found[0] if found else None
+    query = f"{SELECT} WHERE session=? AND kind=? ORDER BY n DESC LIMIT 1"
+    with reading(path) as reader:
+        return next((row(one)["body"] for one in reader.rows(query, session, kind)), None)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise Failure(f"no ledger at {path}; go to the directory the graph runs in or give --ledger")
+def row(values: tuple[Any, ...]) -> dict[str, Any]:
+    """A row by the names of its columns, its body as an object."""
+    named = dict(zip(COLUMNS, values, strict=True))
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
-        _version(db)
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(error) from error
-    return db
-
-
-def _unreadable(error: sqlite3.DatabaseError) -> Failure:
-    return Failure(f"this is no readable ledger ({error}); see `sidecar ledger verify`", Code.FAILED)
-
-
-def _query(db: sqlite3.Connection, query: str, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    try:
-        yield from Database(db).query(query, facts)
-    except sqlite3.DatabaseError as error:
-        raise _unreadable(error) from error
-
-
-def _where(session: str | None, kind: str) -> tuple[str, dict[str, Any]]:
-    if session is None:
-        return "kind GLOB :kind", {"kind": kind}
-    return "session = :session AND kind GLOB :kind", {"session": session, "kind": kind}
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {**row, "body": orjson.loads(row["body"])}
+        return {**named, "body": orjson.loads(named["body"])}
     except ValueError:  # somebody edited it; showing it is what this is for
-        return row
+        return named
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA data_version").fetchone()[0])
+def _group(reader: Reader) -> int:
+    return int(next(reader.rows("SELECT coalesce(max(g), -1) FROM groups"))[0])
+
+
+def _ends(reader: Reader) -> dict[str, int]:
+    return dict(reader.rows("SELECT session, n FROM heads"))
+
+
+def _since(
+    reader: Reader, session: str, seen: dict[str, int], ends: dict[str, int], kind: str
+) -> Iterator[tuple[Any, ...]]:
+    if ends[session] > seen.get(session, 0):
+        where, values = _where(session, kind)
+        yield from reader.rows(f"{SELECT} WHERE {where} AND n>? AND n<=?", *values, seen.get(session, 0), ends[session])
+
+
+def _where(session: str | None, kind: str) -> tuple[str, tuple[str, ...]]:
+    pattern = kind.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
+    if session is None:
+        return "kind LIKE ? ESCAPE '\\'", (pattern,)
+    return "kind LIKE ? ESCAPE '\\' AND session = ?", (pattern, session)

@@ -112,7 +112,7 @@ def _governed(graph: Any, name: str, where: Places) -> tuple[Sidecar, str]:
     found = governance_of(graph)
     if found is not None:
         return found.sidecar, ""
-    sidecar = Sidecar(ledger=where.ledger, control=where.control)
+    sidecar = Sidecar(ledger=where.opened(), control=where.control)
     governance.govern(graph, policy=local_policy(), sidecar=sidecar)
     return (
         sidecar,

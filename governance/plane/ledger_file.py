@@ -1,106 +1,122 @@
-"""The SQLite file behind the ledger: rows in a hash chain per session, and where each chain ends.
-
-The hash of an event covers every stored field: SHA-256 over the canonical JSON array
-`[prev, session, n, ts, kind, path, actor, body]`, where `prev` is the hash of the session's event before
-(empty for the first) and `body` the stored text. What a session has spent is the sum of `tokens` in its
-bodies, so that the head's count can be recomputed too.
-"""
+"""The ledger in a file of SQLite: many processes, one transaction a group, write-ahead logging."""
 
 from __future__ import annotations
 
-import hashlib
 import os
+import secrets
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from governance import canonical
 from governance.errors import LedgerError
+from governance.plane import ledger_schema as schema
+from governance.plane.ledger_rows import (
+    COLUMNS,
+    NO_HEAD,
+    Batch,
+    Event,
+    Group,
+    Head,
+    chain,
+    check_key,
+    digest_with,
+    meta_of,
+)
+from governance.plane.ledger_store import Change, Reader
 from governance.plane.wal import write_ahead
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS events(
-    session TEXT NOT NULL, n INTEGER NOT NULL, ts INTEGER NOT NULL, kind TEXT NOT NULL,
-    path TEXT NOT NULL, actor TEXT NOT NULL, body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL,
-    PRIMARY KEY(session, n)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS heads(
-    session TEXT PRIMARY KEY, n INTEGER NOT NULL, hash TEXT NOT NULL, tokens INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version=1;
-"""
-EVENT = ("INSERT INTO events(session,n,ts,kind,path,actor,body,prev,hash) VALUES", 9, "")
-HEAD = (
+Statement = tuple[str, int, str]
+EVENT: Statement = (f"INSERT INTO events({','.join(COLUMNS)}) VALUES", len(COLUMNS), "")
+HEAD: Statement = (
     "INSERT INTO heads(session,n,hash,tokens) VALUES",
     4,
     "ON CONFLICT(session) DO UPDATE SET n=excluded.n, hash=excluded.hash, tokens=excluded.tokens",
+)
+PAYLOAD = (
+    "INSERT INTO payloads(session,digest,kind,data,stored) VALUES(?,?,?,?,?) "
+    "ON CONFLICT(session,digest) DO UPDATE SET stored=max(stored,excluded.stored)"
 )
 GROUP = 512
 """Rows one statement writes at most: SQLite gives up the interpreter's lock at each, and taking it back
 from a busy event loop costs more than the row."""
 HEADS_KEPT = 4096
 
-Facts = tuple[Any, ...]
-"""A function that makes the text of a body, and what it makes it of: values that nobody can change any more."""
-Event = tuple[str, int, str, str, str, str | Facts, int]
-"""session, nanoseconds since 1970, kind, path, actor, body, tokens; a plain tuple, as there are many."""
-Statement = tuple[str, int, str]
-
-
-class Head(NamedTuple):
-    """Where a session's chain ends, with the tokens it has spent."""
-
-    n: int
-    hash: str
-    tokens: int
-
-
-def event_hash(prev: str, session: str, n: int, ts: int, kind: str, path: str, actor: str, body: str) -> str:
-    """The hash of one stored event, as the module describes it."""
-    return hashlib.sha256(canonical.encode([prev, session, n, ts, kind, path, actor, body])).hexdigest()
-
-
-def head_of(path: Path, session: str) -> Head | None:
-    """Where a session's chain stands in the file; None where it has none, or the file is not there."""
-    if not path.exists():
-        return None
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
-        row = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
-    except sqlite3.OperationalError:
-        return None
-    finally:
-        db.close()
-    return Head(*row) if row else None
-
 
 class LedgerFile:
     """One connection to a ledger file, for the one thread that writes; opened when it is first needed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: bytes | None = None) -> None:
         self.path = path
+        self.name = str(path)
+        self._key = key
+        self._digest = digest_with(key)
         self._db: sqlite3.Connection | None = None
         self._durable = True
         self._file: tuple[int, int] | None = None
-        self._heads: dict[str, Head] = {}
-        self._data_version = -1
+        self._forget()
 
-    def append(self, events: list[Event], *, durable: bool) -> None:
-        """Write events in one transaction; with `durable` it is on the disk, not only with the operating system."""
+    def append(self, events: list[Event], *, durable: bool) -> Group | None:
         db = self._db or self._open()
         if durable != self._durable:
             db.execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
             self._durable = durable
         if events:
-            self._transaction(db, events)
+            with self._transaction(db):
+                self._write(db, events)
         elif durable:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # what was written before is now on the disk too
         if durable and self._file != _identity(self.path):
             raise LedgerError(f"the ledger {self.path} was deleted or replaced while it was written; restore it")
+        return self._last
+
+    def head(self, session: str) -> Head | None:
+        if not self.path.exists():
+            return None
+        db = _read_only(self.path)
+        try:
+            row = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
+        except sqlite3.OperationalError:
+            return None
+        finally:
+            db.close()
+        return Head(*row) if row else None
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        from governance.plane.ledger_reader import open_file
+
+        with open_file(self.path) as reader:
+            yield reader
+
+    def change(self, work: Callable[[Change], None]) -> None:
+        db = self._db or self._open()
+        db.execute("PRAGMA secure_delete=ON")  # what is erased must not stay in pages that are free
+        db.execute("PRAGMA synchronous=FULL")
+        self._durable = True
+        with self._transaction(db):
+            work(_FileChange(self, db))
+        if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # nor in the log
+            warnings.warn(
+                f"somebody reads {self.path}: its log keeps what was taken out until they are done",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def free(self) -> int | None:
+        """Bytes left on the disk the file is on."""
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError:  # the folder is gone: the next commit says so
+            return None
 
     def close(self) -> None:
-        """Let the file go; the next `append` opens it again."""
-        self._heads.clear()
+        self._forget()
         db, self._db = self._db, None
         if db is not None:
             db.close()
@@ -110,61 +126,105 @@ class LedgerFile:
         db = self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
         write_ahead(db)
         db.execute("PRAGMA synchronous=FULL")
-        db.executescript(SCHEMA)
+        if db.execute("PRAGMA user_version").fetchone()[0] != schema.VERSION:
+            with self._transaction(db):
+                schema.create_sqlite(db)
+        if not (meta := dict(db.execute("SELECT name, value FROM meta"))):
+            with self._transaction(db):
+                # An older file has rows whose hashes have no key.
+                mine = meta_of(None if db.execute("SELECT 1 FROM events").fetchone() else self._key)
+                db.executemany("INSERT OR IGNORE INTO meta VALUES(?,?)", mine.items())
+            meta = dict(db.execute("SELECT name, value FROM meta"))
+        check_key(f"the ledger {self.path}", meta, self._key)
         self._durable, self._file = True, _identity(self.path)
-        self._heads.clear()  # what data_version counts is this connection's own: nothing known before holds
-        self._data_version = -1
+        self._forget()
         return db
 
-    def _transaction(self, db: sqlite3.Connection, events: list[Event]) -> None:
+    def _forget(self) -> None:
+        # What data_version counts is a connection's own: nothing known before holds for the next.
+        self._heads: dict[str, Head] = {}
+        self._salts: dict[str, bytes] = {}
+        self._last: Group | None = None
+        self._data_version = -1
+
+    @contextmanager
+    def _transaction(self, db: sqlite3.Connection) -> Iterator[None]:
         db.execute("BEGIN IMMEDIATE")
         try:
             version = db.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._data_version:  # another process wrote: our heads may be old
-                self._heads.clear()
+            if version != self._data_version:  # another process wrote: what we know may be old
+                self._forget()
                 self._data_version = version
-            touched: dict[str, Head] = {}
-            _write(db, EVENT, self._chained(db, events, touched))
-            _write(db, HEAD, [part for session, head in touched.items() for part in (session, *head)])
+            yield
             db.execute("COMMIT")
         except BaseException:
+            self._forget()
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        if len(self._heads) + len(touched) > HEADS_KEPT:
-            self._heads.clear()
-        self._heads.update(touched)
 
-    def _chained(self, db: sqlite3.Connection, events: list[Event], touched: dict[str, Head]) -> list[Any]:
-        """The columns of all rows, one after the other; `touched` becomes the new ends of the chains."""
-        values: list[Any] = []
-        sha256, encode = hashlib.sha256, canonical.encode
-        current, n, prev, used = None, 0, "", 0
-        for session, ts, kind, path, actor, body, tokens in events:
-            if not (session.isascii() and path.isascii() and actor.isascii()):
-                session, path, actor = _stored(session), _stored(path), _stored(actor)
-            if session != current:  # events of one session mostly follow each other
-                if current is not None:
-                    touched[current] = Head(n, prev, used)
-                current, (n, prev, used) = session, touched.get(session) or self._head(db, session)
-            text = body if isinstance(body, str) else body[0](*body[1:])
-            n += 1
-            digest = sha256(encode((prev, session, n, ts, kind, path, actor, text))).hexdigest()
-            values += (session, n, ts, kind, path, actor, text, prev, digest)
-            prev, used = digest, used + tokens
-        if current is not None:
-            touched[current] = Head(n, prev, used)
-        return values
+    def _write(self, db: sqlite3.Connection, events: list[Event]) -> None:
+        last = self._last or self._last_group(db)
+        batch = chain(
+            events, last.g + 1 if last else 1, last.hash if last else "", time.time_ns(),
+            head=lambda session: self._head(db, session), salt=lambda session: self._salt(db, session),
+            digest=self._digest,
+        )  # fmt: skip
+        _insert_all(db, EVENT, batch.rows)
+        _insert_all(db, HEAD, [part for session, head in batch.heads.items() for part in (session, *head)])
+        db.execute("INSERT INTO groups VALUES(?,?,?,?,?,?)", batch.group)
+        if batch.payloads:
+            db.executemany(PAYLOAD, batch.payloads)
+        self._remember(batch)
+
+    def _remember(self, batch: Batch) -> None:
+        if len(self._heads) + len(batch.heads) > HEADS_KEPT:
+            self._heads.clear()
+            self._salts.clear()
+        if len(batch.heads) <= HEADS_KEPT:
+            self._heads.update(batch.heads)
+        self._last = batch.group
+
+    def _last_group(self, db: sqlite3.Connection) -> Group | None:
+        row = db.execute("SELECT g, ts, events, sum, prev, hash FROM groups ORDER BY g DESC LIMIT 1").fetchone()
+        return Group(*row) if row else None
 
     def _head(self, db: sqlite3.Connection, session: str) -> Head:
         known = self._heads.get(session)
         if known is None:
             found = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
-            known = Head(*found) if found else Head(0, "", 0)
+            known = Head(*found) if found else NO_HEAD
+        return known
+
+    def _salt(self, db: sqlite3.Connection, session: str) -> bytes:
+        known = self._salts.get(session)
+        if known is None:
+            db.execute("INSERT OR IGNORE INTO salts VALUES(?,?)", (session, secrets.token_bytes(16)))
+            known = bytes(db.execute("SELECT salt FROM salts WHERE session=?", (session,)).fetchone()[0])
+            self._salts[session] = known
         return known
 
 
-def _write(db: sqlite3.Connection, statement: Statement, values: list[Any]) -> None:
+class _FileChange:
+    """A transaction of `LedgerFile.change`."""
+
+    def __init__(self, file: LedgerFile, db: sqlite3.Connection) -> None:
+        self._file = file
+        self._db = db
+
+    def execute(self, query: str, *values: Any) -> int:
+        done = self._db.execute(query, values).rowcount
+        self._file._salts.clear()
+        return done
+
+    def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        yield from self._db.execute(query, values)
+
+    def append(self, events: list[Event]) -> None:
+        self._file._write(self._db, events)
+
+
+def _insert_all(db: sqlite3.Connection, statement: Statement, values: list[Any]) -> None:
     """Insert the rows that the values are the columns of, in a few large statements."""
     columns, start = statement[1], 0
     for rows in _parts(len(values) // columns):
@@ -190,6 +250,10 @@ def _parts(rows: int) -> Iterator[int]:
         rows -= size
 
 
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """Which file a path names now."""
     try:
@@ -197,8 +261,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _stored(name: str) -> str:
-    """Text that SQLite can hold: a lone surrogate (a model can write one) must not stop the record."""
-    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()

@@ -69,7 +69,7 @@ TAMPERINGS = {
     "all events dropped": "DELETE FROM events",
     "rows swapped": "UPDATE events SET n = CASE n WHEN 5 THEN -6 ELSE n END WHERE session='a'",
     "foreign row": "INSERT INTO events "
-    "SELECT session,11,ts,kind,path,actor,body,prev,hash FROM events WHERE session='a' AND n=10",
+    "SELECT session,11,g,ts,kind,path,actor,body,prev,hash FROM events WHERE session='a' AND n=10",
     "row of another session": "UPDATE events SET body="
     "(SELECT body FROM events WHERE session='b' AND n=9) WHERE session='a' AND n=5",
     "head of the session forgotten": "DELETE FROM heads WHERE session='a'",

@@ -86,9 +86,34 @@ def test_heads_it_printed_find_a_cut_tail_later(project: Project, ledger: Ledger
         db.execute("DELETE FROM heads WHERE session = 'a'")
 
     flags = [word for head in heads for word in ("--head", head)]
+    ended = project.sidecar("ledger", "verify", "--ledger", "l.db", *flags)
 
-    assert 0 == project.sidecar("ledger", "verify", "--ledger", "l.db").code
-    assert 5 == project.sidecar("ledger", "verify", "--ledger", "l.db", *flags).code
+    assert (5, True) == (ended.code, "a: was known with 4 rows and is gone" in ended.out)
+
+
+def test_anchors_kept_in_a_file_find_what_was_cut_later(project: Project, ledger: Ledger) -> None:
+    """The newest group goes whole, its session and heads with it: the file itself cannot tell."""
+    groups = []
+    for _ in range(2):
+        groups.append(project.sidecar("ledger", "anchor", "--ledger", "l.db").json["g"])
+        assert 0 == project.sidecar("ledger", "anchor", "--ledger", "l.db", "--to", "kept/anchors").code
+        ledger.record("c", "x")
+        ledger.flush()
+    with sqlite3.connect("l.db") as db:
+        db.execute("DELETE FROM events WHERE session = 'c'")
+        db.execute("DELETE FROM heads WHERE session = 'c'")
+        db.execute("DELETE FROM groups WHERE g > ?", (groups[0],))
+    check = ("ledger", "verify", "--ledger", "l.db")
+
+    assert 0 == project.sidecar(*check).code
+    ended = project.sidecar(*check, "--anchor", "kept/anchors")
+    assert (5, True) == (ended.code, "its tail was cut" in ended.out)
+
+
+def test_an_anchor_is_a_line_of_json(project: Project, ledger: Ledger) -> None:
+    printed = project.sidecar("ledger", "anchor", "--ledger", "l.db").json
+
+    assert project.sidecar("ledger", "verify", "--ledger", "l.db", "--json").json["anchor"] == printed
 
 
 @pytest.mark.parametrize(
@@ -96,9 +121,22 @@ def test_heads_it_printed_find_a_cut_tail_later(project: Project, ledger: Ledger
     [
         (["show"], 2, "no ledger at .sidecar/ledger.db"),
         (["verify"], 2, "no ledger at .sidecar/ledger.db"),
-        (["show", "--ledger", "in.json"], 5, "no readable ledger"),
+        (["show", "--ledger", "in.json"], 5, "cannot be read as a ledger"),
         (["verify", "--ledger", "in.json"], 5, "cannot be read as a ledger"),
         (["verify", "--ledger", "l.db", "--head", "a:b"], 2, "expected --head SESSION:N:HASH"),
+        (["verify", "--ledger", "l.db", "--anchor", "in.json"], 5, "in.json:1 is no anchor"),
+        (["verify", "--ledger", "l.db", "--anchor", "no"], 5, "the anchors in no cannot be read"),
+        (["anchor"], 2, "no ledger at .sidecar/ledger.db"),
+        (["export", "nobody", "--ledger", "l.db"], 2, "no rows of session 'nobody'"),
+        (["explain", "a", "z", "--ledger", "l.db"], 2, "has no step 'z'"),
+        (["explain", "--ledger", "l.db"], 2, "expected a SESSION, or --effect TOOL"),
+        (["explain", "--effect", "pay", "--ledger", "l.db"], 2, "no call of pay"),
+        (["explain", "--effect", "pay", "--arg", "x", "--ledger", "l.db"], 2, "expected --arg NAME=VALUE"),
+        (["erase", "--ledger", "l.db"], 2, "expected a SESSION or --person ID"),
+        (["erase", "nobody", "--ledger", "l.db"], 2, "the ledger has no session 'nobody'"),
+        (["erase", "--person", "7", "--ledger", "l.db"], 2, "no session carries person '7'"),
+        (["prune", "--older", "soon", "--ledger", "l.db"], 2, "--older: expected a time such as 90d"),
+        (["archive", "--older", "1y", "--to", "l.db", "--ledger", "l.db"], 5, "not an archive; name another file"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(

@@ -17,7 +17,8 @@ import pytest
 from governance import Contract, Sidecar, govern
 from governance.errors import LedgerError
 from governance.plane.ledger import QUEUE_LIMIT, Ledger
-from governance.plane.ledger_file import HEADS_KEPT, Head, LedgerFile, event_hash
+from governance.plane.ledger_file import HEADS_KEPT, LedgerFile
+from governance.plane.ledger_rows import Head, event_hash
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,7 +34,7 @@ def stored(ledger: Ledger) -> list[tuple[Any, ...]]:
     db = sqlite3.connect(ledger.path)
     try:
         return db.execute(
-            "SELECT session,n,ts,kind,path,actor,body,prev,hash FROM events ORDER BY session,n"
+            "SELECT session,n,g,ts,kind,path,actor,body,prev,hash FROM events ORDER BY session,n"
         ).fetchall()
     finally:
         db.close()
@@ -42,11 +43,11 @@ def stored(ledger: Ledger) -> list[tuple[Any, ...]]:
 def holds(rows: list[tuple[Any, ...]]) -> bool:
     """Whether every session's chain is whole, by a second reading of the rule in the module's docstring."""
     last: dict[str, tuple[int, str]] = {}
-    for session, n, ts, kind, path, actor, body, prev, digest in rows:
+    for session, n, g, ts, kind, path, actor, body, prev, digest in rows:
         before, before_hash = last.get(session, (0, ""))
         if n != before + 1 or prev != before_hash:
             return False
-        if event_hash(prev, session, n, ts, kind, path, actor, body) != digest:
+        if event_hash(prev, session, n, g, ts, kind, path, actor, body) != digest:
             return False
         last[session] = n, digest
     return True
@@ -215,7 +216,7 @@ def test_a_child_writes_its_own_events_and_none_of_its_parents(ledger: Ledger) -
     ledger.record("s", "parent")
     ledger.flush()
 
-    assert ["child", "parent", "parent", "parent"] == sorted(row[3] for row in stored(ledger))
+    assert ["child", "parent", "parent", "parent"] == sorted(row[4] for row in stored(ledger))
     assert holds(stored(ledger))
 
 
@@ -282,7 +283,7 @@ def test_a_ledger_too_far_behind_is_as_good_as_broken(ledger: Ledger, monkeypatc
     for _ in range(QUEUE_LIMIT + 1):
         ledger._queue.append(("s", 0, "x", "", "", {}))
 
-    with pytest.raises(LedgerError, match=r"events wait for .*: the disk is too slow"):
+    with pytest.raises(LedgerError, match=r"events with 0 bytes wait for .*: the disk is too slow"):
         ledger.check()
     ledger._queue.clear()
 
@@ -294,7 +295,7 @@ def test_heads_of_many_sessions_are_not_all_remembered(ledger: Ledger) -> None:
     file.append([("s0", 0, "x", "", "", "{}", 0)], durable=True)
 
     assert len(file._heads) <= HEADS_KEPT
-    assert Head(2, stored(ledger)[1][8], 0) == ledger.head("s0")
+    assert Head(2, stored(ledger)[1][9], 0) == ledger.head("s0")
     file.close()
 
 
@@ -328,6 +329,6 @@ def test_a_value_that_cannot_be_written_down_is_named_and_stops_nobody(ledger: L
     ledger.record("s", "y")
     ledger.flush()
 
-    assert ["x", "y"] == [row[3] for row in stored(ledger)]
-    assert "unrecordable" in stored(ledger)[0][6]
+    assert ["x", "y"] == [row[4] for row in stored(ledger)]
+    assert "unrecordable" in stored(ledger)[0][7]
     assert ledger.broken is None

@@ -1,0 +1,198 @@
+"""Why something happened, put together from the rows of a session: in words, each with the row that says it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from governance import canonical
+
+Row = Mapping[str, Any]
+Payload = Callable[[str, str], str | None]
+"""Session and digest to the text of a payload; None where it is not kept any more."""
+SHOWN = 600
+OUTCOMES = ("answer", "result", "update")
+"""Payloads that are told last: what came of the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One sentence and the row it stands on."""
+
+    n: int
+    ts: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that is on record about one execution of a node."""
+
+    session: str
+    node: str
+    path: str
+    facts: tuple[Fact, ...]
+
+
+def explanations(rows: Sequence[Row], paths: Iterable[str], payload: Payload) -> list[Explanation]:
+    """One for each path of a node, of the rows of its session."""
+    decided: dict[str, list[Row]] = {}
+    for row in rows:
+        if _is_decision(row):
+            decided.setdefault(row["body"].get("card"), []).append(row)
+    return [_explained(rows, path, decided, payload) for path in paths]
+
+
+def node_of(path: str) -> str:
+    """The path of the node that a model or tool call at a path happened in."""
+    return path.partition(">")[0]
+
+
+def _is_decision(row: Row) -> bool:
+    return row["kind"] == "approval.decided" and isinstance(row["body"], dict)
+
+
+def _explained(rows: Sequence[Row], path: str, decided: Mapping[str, list[Row]], payload: Payload) -> Explanation:
+    own = [row for row in rows if isinstance(row["body"], dict) and node_of(row["path"]) == path]
+    cards = {row["body"]["card"] for row in own if "card" in row["body"]}
+    more = [row for card in cards for row in decided.get(card, ()) if row not in own]
+    found = sorted([*own, *more], key=lambda row: row["n"])
+    session = found[0]["session"] if found else ""
+    node = next((row["actor"] for row in found if row["kind"] == "node.begun"), path.rpartition("/")[2])
+    facts = tuple(Fact(row["n"], row["ts"], row["kind"], sentence(row, payload)) for row in found)
+    return Explanation(session, node, path, facts)
+
+
+def sentence(row: Row, payload: Payload) -> str:
+    """One row in plain words."""
+    body = row["body"] if isinstance(row["body"], dict) else {"text": row["body"]}
+    boundary, _, word = row["kind"].partition(".")
+    tell = _TOLD.get(row["kind"]) or _TOLD.get(boundary) or _other
+    return tell(row, body, word) + _kept(row["session"], body, payload)
+
+
+def _node_begun(row: Row, body: Mapping[str, Any], word: str) -> str:
+    again = f", attempt {body['attempt']}" if body.get("attempt", 1) != 1 else ""
+    return f"Node {row['actor']} began{again}, under the contract {body.get('contract')}."
+
+
+def _node(row: Row, body: Mapping[str, Any], word: str) -> str:
+    if word == "ended":
+        to = f" It handed over to {', '.join(body['to'])}." if body.get("to") else ""
+        wrote = body.get("wrote")
+        what = ", ".join(wrote) if isinstance(wrote, list) else str(wrote)
+        return f"Node {row['actor']} ended after {_span(body)} and wrote {what or 'nothing'}.{to}"
+    return f"Node {row['actor']} was {word}{_why(body)}."
+
+
+def _model(row: Row, body: Mapping[str, Any], word: str) -> str:
+    rules = f" (policy {body['policy']})" if body.get("policy") else ""
+    if word == "ended":
+        return f"The model {row['actor']} was asked{rules}: {body.get('tokens', 0)} tokens, {_span(body)}."
+    return f"Asking the model {row['actor']} {_ended(word)}{_why(body)}{rules}."
+
+
+def _tool(row: Row, body: Mapping[str, Any], word: str) -> str:
+    rules = f", under the contract {body['contract']} and the policy {body['policy']}" if body.get("policy") else ""
+    if word == "answered":
+        return f"The refusal of {row['actor']} was given to its caller as an answer{_why(body)}."
+    ended = f"was called with {_json(body.get('args'))}"
+    if word == "ended":
+        return f"The tool {row['actor']} {ended}{rules}; it took {_span(body)}."
+    return f"The tool {row['actor']} {ended} and {_ended(word)}{_why(body)}{rules}."
+
+
+def _gate(row: Row, body: Mapping[str, Any], word: str) -> str:
+    said = {"pass": "let it pass", "revise": "sent it back", "escalate": "asked for a person", "halt": "stopped it"}
+    evidence = f" Evidence: {_json(body['evidence'])}." if body.get("evidence") else ""
+    return f"The gate {row['actor']} {said.get(word, word)}{_because(body.get('reason'))}.{evidence}"
+
+
+def _approval(row: Row, body: Mapping[str, Any], word: str) -> str:
+    card, what = str(body.get("card", ""))[:8], _json(body.get("what"))
+    if word == "asked":
+        return f"{row['actor']} asked for an approval ({card}) of {what}{_because(body.get('reason'))}."
+    state = body.get("state", word)
+    return f"{row['actor']}: {state} ({card}), at {_at(row['ts'])}{_because(body.get('reason'))}. It was about {what}."
+
+
+def _intent(row: Row, body: Mapping[str, Any], word: str) -> str:
+    key = f", known as {body['business']}" if body.get("business") else ""
+    return f"The effect {row['actor']} was about to happen with {_json(body.get('args'))}{key}; on disk before it did."
+
+
+def _effect(row: Row, body: Mapping[str, Any], word: str) -> str:
+    said = {
+        "finished": "happened",
+        "declined": "did not happen: the tool itself declined, or its own code did not begin",
+        "unsettled": "ended by an error that does not say whether it happened",
+        "reused": "had happened before, and was not repeated: its outcome was found again",
+        "reconciled": "was found to have happened in a run that was cut off",
+        "repeated": "was done again, which the tool declares to be harmless or has looked up",
+        "parked": "was set aside for a person to look into",
+    }
+    return f"The effect {row['actor']} {said.get(word, word)}."
+
+
+def _other(row: Row, body: Mapping[str, Any], word: str) -> str:
+    rest = {k: v for k, v in body.items() if k != "execution" and not _is_payload(v)}
+    who = f" by {row['actor']}" if row["actor"] else ""
+    return f"{row['kind']}{who}{': ' + _json(rest) if rest else ''}."
+
+
+_TOLD: dict[str, Callable[[Row, Mapping[str, Any], str], str]] = {
+    "node.begun": _node_begun,
+    "node": _node,
+    "model": _model,
+    "tool": _tool,
+    "gate": _gate,
+    "approval": _approval,
+    "effect.intent": _intent,
+    "effect": _effect,
+}
+
+
+def _kept(session: str, body: Mapping[str, Any], payload: Payload) -> str:
+    told = []
+    for name, value in sorted(body.items(), key=lambda one: one[0] in OUTCOMES):
+        if _is_payload(value):
+            text = payload(session, value["sha256"])
+            told.append(f" Its {name} was {_cut(text)}" if text is not None else f" Its {name} is not kept any more.")
+    return "".join(told)
+
+
+def _is_payload(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"sha256", "bytes"}
+
+
+def _ended(word: str) -> str:
+    return word if word == "failed" else f"was {word}"
+
+
+def _why(body: Mapping[str, Any]) -> str:
+    code = f" ({body['code']})" if body.get("code") else f" ({body['error']})" if body.get("error") else ""
+    return f"{code}{_because(body.get('reason'))}"
+
+
+def _because(reason: Any) -> str:
+    return f", because: {reason}" if reason else ""
+
+
+def _span(body: Mapping[str, Any]) -> str:
+    us = body.get("us")
+    return f"{us / 1000:.1f} ms" if isinstance(us, (int, float)) else "an unknown time"
+
+
+def _at(ts: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ts / 1e9))
+
+
+def _json(value: Any) -> str:
+    return _cut(canonical.text(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
