@@ -74,12 +74,11 @@ def protected(value: Any) -> Any:
 
 def _lend(value: list[Any]) -> list[Any]:
     """The copy of a long list that nodes are given; a new one where somebody has changed the last."""
-    known = _lent.pop(id(value), None)  # nobody else can lend it meanwhile
+    known = _lent.get(id(value))
     if known is not None and known[0] is value:
         lent = known[1]
-        # This name, the pair and the call itself: no node kept a handle on it.
+        # This name, the pair and the call itself: no node has a handle on it, nor does another thread lend it now.
         if sys.getrefcount(lent) == 3 and lent == value:
-            _lent[id(value)] = known
             return lent
     lent = value.copy()
     with _lock:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
-from governance.call import Call, Flow, ModelCall, NodeCall, Proceed, Run, ToolCall
+from governance.call import Call, Effect, Flow, ModelCall, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Tool
 from governance.errors import Abandoned, ApprovalDenied, AuthorityRefused, Halted, Refusal
 from governance.hosted import hosted
+
+if TYPE_CHECKING:
+    from governance.plane.control import Control
 
 
 def node_authority(call: NodeCall) -> Flow | None:
@@ -17,7 +21,9 @@ def node_authority(call: NodeCall) -> Flow | None:
     control = call.governance.control
     if call.parent is not None:
         check_latch(call)
-    if not (control.ready and call.governance.ledger.ready):
+        if stale(call):
+            return _when_ready(call)
+    if not (control.is_fresh() and call.governance.ledger.ready):
         return _when_ready(call)
     if control.stops or call.parent is not None:
         check_stops(call)
@@ -26,19 +32,37 @@ def node_authority(call: NodeCall) -> Flow | None:
 
 def _when_ready(call: NodeCall) -> Flow:
     ledger = call.governance.ledger
-    yield Run(call.governance.control.wait_ready)
-    yield Run(ledger.flush, ledger.aflush)  # it begins only once this process has written to the record
+    yield from refreshed(call)
+    if not ledger.ready:
+        yield Run(ledger.flush, ledger.aflush)  # it begins only once this process has written to the record
     check_stops(call)
     return (yield Proceed(call))
+
+
+def stale(call: Call) -> list[Control]:
+    """The control files of this call and of those it runs in that somebody has written to since they were read."""
+    old: list[Control] = []
+    part: Call | None = call
+    while part is not None:
+        control = part.governance.control
+        if part.governance.enforcing and not control.is_fresh() and control not in old:
+            old.append(control)
+        part = part.parent
+    return old
+
+
+def refreshed(call: Call) -> Generator[Effect, Any, None]:
+    """Read them anew, so that a stop is in force at the first call after it."""
+    for control in stale(call):
+        yield Run(control.refresh)
 
 
 class InnerAuthority:
     """Refuses a model or tool call before anything is spent; a refusal latches on the node."""
 
     def __call__(self, call: ModelCall | ToolCall) -> Flow:
-        node, control = call.node, call.governance.control
-        if not control.ready:
-            yield Run(control.wait_ready)
+        node = call.node
+        yield from refreshed(call)
         check_latch(node)
         try:
             check_stops(call)

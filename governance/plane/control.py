@@ -1,7 +1,9 @@
 """The file operators write to: stops, approvals and effects, shared by all processes on it.
 
-Reading it at every call would block event loops, so a background thread keeps a snapshot of what the
-hot path asks (`stops`, pending cards) and refreshes it when another process has committed.
+Reading it at every call would block event loops, so what the hot path asks (`stops`, pending cards) is a
+snapshot. Whoever changes these rings a bell, and `is_fresh` hears it in a fraction of a microsecond; a call
+that finds the snapshot old has it read anew first, off the event loop. A background thread looks at the file
+itself, seldom: a thread that polls takes the interpreter's lock from the graphs each time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Literal, NamedTuple
 
 from governance.errors import LedgerError
 from governance.operators import refuse_inside
+from governance.plane.bell import Bell
 from governance.plane.wal import write_ahead
 
 SCHEMA = """
@@ -46,8 +49,11 @@ MATTERING = (
 )
 REMEMBERED = 7 * 24 * 3600.0
 """Seconds a denial is remembered at its place without a question to the disk."""
-REFRESH = 0.02
-"""Seconds until a stop of another process is seen here, at most (plus the time of one small query)."""
+REFRESH = 1.0
+"""Seconds between two looks of the background thread; calls of a graph do not wait for it."""
+
+GOOD = 0.005
+"""Seconds a snapshot is good for, whatever others change: many who ask people must not have it read at each call."""
 
 Scope = Literal["all", "session", "agent", "tool"]
 
@@ -69,18 +75,17 @@ class Control:
     _db: sqlite3.Connection | None
     _watcher: threading.Thread | None
     _ended: threading.Event
-    _ready: threading.Event
-    _failed: LedgerError | None
+    _bell: Bell | None
+    _heard: bytes | None
+    _good_until: float
     _version: int
     _stops: Mapping[tuple[str, str], Stop]
     _cards: dict[str, dict[str, str]]
-    ready: bool
-    """Whether the snapshot has been read and is kept fresh; a plain attribute, as every call asks."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.chores: list[Callable[[sqlite3.Connection], None]] = []
-        """What the watcher also does each time it looks: short, and mostly nothing."""
+        """What the background thread also does each time it looks: short, and mostly nothing."""
         self._reset()
         _LIVE.add(self)
 
@@ -89,21 +94,31 @@ class Control:
         """Snapshot of the standing stops, by (scope, name)."""
         return self._stops
 
+    def is_fresh(self) -> bool:
+        """Whether the snapshot holds every change that was told of, but for those of the last 5 ms at most."""
+        bell, heard = self._bell, self._heard
+        return bell is not None and heard is not None and (bell.heard() == heard or time.monotonic() < self._good_until)
+
+    def refresh(self) -> None:
+        """Read the snapshot anew where it is old (blocking); raises `LedgerError` where the file cannot be read."""
+        self.watch()
+        with self._lock:
+            if self._bell is None or self._bell.heard() != self._heard:
+                try:
+                    self._read()
+                except sqlite3.Error as error:
+                    raise LedgerError(
+                        f"the control file {self.path} cannot be read ({error})", code="control"
+                    ) from error
+
     def watch(self) -> None:
-        """Start to keep the snapshot fresh; `wait_ready` tells when it has been read."""
+        """Look now and then from here on, also while nothing runs."""
         if self._watcher is not None:
             return
         with self._lock:
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._follow, name="sidecar-control", daemon=True)
                 self._watcher.start()
-
-    def wait_ready(self) -> None:
-        """Return once the snapshot is there; raises `LedgerError` where the file cannot be read."""
-        self.watch()
-        self._ready.wait()
-        if self._failed is not None:
-            raise self._failed
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -134,6 +149,7 @@ class Control:
             db.execute("INSERT OR REPLACE INTO stops VALUES(?,?,?,?,?)", order)
         with self._lock:
             self._stops = MappingProxyType({**self._stops, (scope, name): order})
+        self._ring()
         return order
 
     def resume(self, scope: Scope, name: str = "*") -> bool:
@@ -143,6 +159,7 @@ class Control:
             lifted = db.execute("DELETE FROM stops WHERE scope=? AND name=?", (scope, name)).rowcount > 0
         with self._lock:
             self._stops = MappingProxyType({k: v for k, v in self._stops.items() if k != (scope, name)})
+        self._ring()
         return lifted
 
     def pending(self, session: str) -> tuple[str, ...]:
@@ -166,6 +183,12 @@ class Control:
             if not known:
                 del cards[session]
             self._cards = cards
+        self._ring()
+
+    def _ring(self) -> None:
+        bell = self._bell
+        if bell is not None:
+            bell.ring()
 
     def close(self) -> None:
         watcher, self._watcher = self._watcher, None
@@ -175,14 +198,14 @@ class Control:
         with self._lock:
             if self._db is not None:
                 self._db.close()
-                self._db = None
-        self._ended, self._ready, self.ready = threading.Event(), threading.Event(), False
+                self._db = self._bell = None
+        self._ended = threading.Event()
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
-        self._db, self._watcher, self._failed = None, None, None
-        self._ended, self._ready, self.ready = threading.Event(), threading.Event(), False
-        self._version = -1
+        self._db, self._watcher, self._bell = None, None, None
+        self._ended = threading.Event()
+        self._version, self._heard, self._good_until = -1, None, 0.0
         self._stops, self._cards = MappingProxyType({}), {}
 
     def _connect(self) -> sqlite3.Connection:
@@ -193,45 +216,43 @@ class Control:
                 write_ahead(db)
                 db.execute("PRAGMA synchronous=FULL")
                 db.executescript(SCHEMA)
+                self._bell = Bell(self.path.with_name(f"{self.path.name}-bell"))
+                self._heard = None  # what was read by the last connection may be old
             except (sqlite3.Error, OSError) as error:
                 raise LedgerError(
                     f"the control file {self.path} cannot be opened ({error}); give a path that can be written",
                     code="control",
                 ) from error
             self._db = db
-            self._version = -1  # it counts for one connection only: what was read by the last one may be old
         return self._db
 
     def _follow(self) -> None:
-        ended, ready = self._ended, self._ready
+        ended = self._ended
         while not ended.is_set():
             try:
                 with self._lock:
                     if ended.is_set():
                         return
-                    version = self._connect().execute("PRAGMA data_version").fetchone()[0]
-                    if version != self._version:
-                        self._refresh()
+                    # Asked of SQLite itself: whoever rings may have died before.
+                    if self._connect().execute("PRAGMA data_version").fetchone()[0] != self._version:
+                        self._read()
                     for chore in self.chores:
                         chore(self._connect())
-                self._failed = None
-            except LedgerError as error:
-                self._failed = error  # refused until the file can be read: stops may stand in it
-            except sqlite3.Error as error:
-                if self._version == -1:
-                    self._failed = LedgerError(f"the control file {self.path} cannot be read ({error})", code="control")
-            self.ready = self._failed is None and not ended.is_set()
-            ready.set()
+            except (LedgerError, sqlite3.Error):
+                pass  # whoever calls next finds the snapshot old, tries to read it, and is told
             ended.wait(REFRESH)
 
-    def _refresh(self) -> None:
+    def _read(self) -> None:
         db = self._connect()
+        assert self._bell is not None
+        # Before the reading: a change meanwhile must not pass for one that was read.
+        heard, self._good_until = self._bell.heard(), time.monotonic() + GOOD
         self._version = db.execute("PRAGMA data_version").fetchone()[0]
         stops = {(r[0], r[1]): Stop(*r) for r in db.execute("SELECT scope, name, reason, by, at FROM stops")}
         cards: dict[str, dict[str, str]] = {}
         for session, card, state in db.execute(MATTERING, (time.time() - REMEMBERED,)):
             cards.setdefault(session, {})[card] = state
-        self._stops, self._cards = MappingProxyType(stops), cards
+        self._stops, self._cards, self._heard = MappingProxyType(stops), cards, heard
 
 
 _LIVE: weakref.WeakSet[Control] = weakref.WeakSet()
@@ -240,7 +261,6 @@ _LIVE: weakref.WeakSet[Control] = weakref.WeakSet()
 def _after_fork() -> None:
     # A child may use neither the parent's connection nor its lock; the file is opened anew.
     for control in list(_LIVE):
-        control._db = None
         control._reset()
 
 

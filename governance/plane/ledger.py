@@ -41,8 +41,6 @@ BUSY = 64
 BUSY_WINDOW = 0.2
 """Seconds it waits longer where so many events came meanwhile: the writer takes the interpreter's lock from
 the graphs some 30 times a group, however large the group is, and a busy event loop pays for each."""
-QUIET = 10
-"""Windows without an event after which the writer sleeps until it is called."""
 BATCH = 5000
 MIN_FREE = 200_000_000
 PATIENCE = 10.0
@@ -229,7 +227,7 @@ class Ledger:
 
     def _write(self) -> None:
         """The writer thread: collect for a moment, commit, answer those who wait; sleep when nothing comes."""
-        store, quiet = self.store(), 0
+        store, small = self.store(), False
         upkeep = Upkeep(Watermark(self.name, self._min_free, store.free), self._anchor, self._anchor_every)
         try:
             while True:
@@ -240,16 +238,15 @@ class Ledger:
                     self._urgent.wait(BUSY_WINDOW)
                     self._urgent.clear()
                 hurried, self._hurry = self._hurry or self._stop, False
-                batch = self._drain(whole=hurried or quiet > 0)
+                batch = self._drain(whole=hurried or small)
                 if batch or self._room.dropped:
                     self._commit(store, batch, upkeep)
                 elif self._stop:
                     return
                 self._look(upkeep)
-                quiet = 0 if len(batch) >= GROUP else quiet + 1
-                if quiet > QUIET and not batch:
+                small = len(batch) < GROUP
+                if not batch:  # a thread that polls takes the interpreter's lock from the graphs each time
                     self._doze()
-                    quiet = 0
         finally:
             upkeep.finish(store)
             store.close()

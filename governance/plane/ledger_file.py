@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from governance.errors import LedgerError
 from governance.plane import ledger_schema as schema
 from governance.plane.ledger_rows import (
@@ -27,6 +29,7 @@ from governance.plane.ledger_rows import (
     check_key,
     digest_with,
     meta_of,
+    stored_name,
 )
 from governance.plane.ledger_store import Change, Reader
 from governance.plane.wal import write_ahead
@@ -38,6 +41,7 @@ HEAD: Statement = (
     4,
     "ON CONFLICT(session) DO UPDATE SET n=excluded.n, hash=excluded.hash, tokens=excluded.tokens",
 )
+HEADS = "SELECT session, n, hash, tokens FROM heads WHERE session IN (SELECT value FROM json_each(?))"
 PAYLOAD = (
     "INSERT INTO payloads(session,digest,kind,data,stored) VALUES(?,?,?,?,?) "
     "ON CONFLICT(session,digest) DO UPDATE SET stored=max(stored,excluded.stored)"
@@ -164,11 +168,12 @@ class LedgerFile:
             raise
 
     def _write(self, db: sqlite3.Connection, events: list[Event]) -> None:
-        last = self._last or self._last_group(db)
+        last, known = self._last or self._last_group(db), self._heads
+        found = self._unknown_heads(db, events)
         batch = chain(
             events, last.g + 1 if last else 1, last.hash if last else "", time.time_ns(),
-            head=lambda session: self._head(db, session), salt=lambda session: self._salt(db, session),
-            digest=self._digest,
+            head=lambda session: known.get(session) or found.get(session, NO_HEAD),
+            salt=lambda session: self._salt(db, session), digest=self._digest,
         )  # fmt: skip
         _insert_all(db, EVENT, batch.rows)
         _insert_all(db, HEAD, [part for session, head in batch.heads.items() for part in (session, *head)])
@@ -189,12 +194,11 @@ class LedgerFile:
         row = db.execute("SELECT g, ts, events, sum, prev, hash FROM groups ORDER BY g DESC LIMIT 1").fetchone()
         return Group(*row) if row else None
 
-    def _head(self, db: sqlite3.Connection, session: str) -> Head:
-        known = self._heads.get(session)
-        if known is None:
-            found = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
-            known = Head(*found) if found else NO_HEAD
-        return known
+    def _unknown_heads(self, db: sqlite3.Connection, events: list[Event]) -> dict[str, Head]:
+        """Where those chains of these events stand that we have not seen; one question for all."""
+        new = {stored_name(event[0]) for event in events} - self._heads.keys()
+        rows = db.execute(HEADS, (orjson.dumps([*new]).decode(),)).fetchall() if new else ()
+        return {session: Head(*head) for session, *head in rows}
 
     def _salt(self, db: sqlite3.Connection, session: str) -> bytes:
         known = self._salts.get(session)

@@ -57,7 +57,7 @@ def install() -> None:
 def probe() -> None:
     """Raise `UnsupportedVersion` naming what is missing in the LangGraph and LangChain that are installed."""
     wanted: list[tuple[Any, Sequence[str]]] = [
-        (RunnableSeq, ("invoke", "ainvoke", "stream", "astream", "_start", "_astart", "_end", "_aend")),
+        (RunnableSeq, ("invoke", "ainvoke", "stream", "astream")),
         (ChannelWrite, ("_write",)),
         (PregelNode, ("node", "flat_writers", "copy")),
         (Pregel, ("stream", "astream", "bulk_update_state", "abulk_update_state", "copy", "get_subgraphs")),

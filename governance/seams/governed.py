@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextvars import Context, copy_context
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackManager, BaseRunManager, CallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph._internal._config import patch_config
 from langgraph._internal._runnable import RunnableSeq
 from langgraph.errors import ParentCommand
@@ -21,9 +19,8 @@ from governance.call import NodeCall
 from governance.current import CURRENT, mark_place, unmark_place
 from governance.seams.execution import entered, taken_over
 from governance.seams.held import shown
+from governance.seams.listening import Heard, unheard
 from governance.seams.steps import Step
-
-Manager = TypeVar("Manager", bound=BaseCallbackManager)
 
 
 class Governed(Runnable[Any, Any]):
@@ -108,16 +105,14 @@ class Governed(Runnable[Any, Any]):
 
 
 class GovernedSeq(RunnableSeq):
-    """What LangGraph runs for a governed node: the chain around the author's code, then the writers.
-
-    Where no callback handler listens, the same steps run without the callback managers that LangGraph
-    makes for its own channel writers, which ask for none; this pays for a part of what governance costs.
-    """
+    """What LangGraph runs for a governed node: the chain around the author's code, then the writers."""
 
     def __init__(self, step: Step, node: PregelNode) -> None:
         super().__init__(Governed(step), *node.flat_writers, trace_policy=node.trace_policy)
         self.step = step
         self.governed = Governed(step)
+        # Payloads are given to the author's policy whether anybody traces or not.
+        self.traced = bool(self.trace_policy.process_inputs or self.trace_policy.process_outputs)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         opened = self.step.open(input, config)
@@ -125,24 +120,23 @@ class GovernedSeq(RunnableSeq):
             return super().invoke(input, config, **kwargs)
         call, guarded = opened
         with entered(call):
-            if _heard(guarded):
-                return super().invoke(input, guarded, **kwargs)
-            manager, inner = self._start(input, guarded), self.step.inner
+            quiet = None if self.traced else unheard(guarded, CallbackManager)
+            listened = Heard(self._start(input, guarded)) if quiet is None else None
+            run = quiet or listened
+            assert run is not None
             try:
-                own = patch_config(guarded, callbacks=_unheard(CallbackManager, manager))
-                value = _configured(own).run(
-                    self.governed.judged, call, lambda given: inner.invoke(given, own, **kwargs)
-                )
+                value = run.context(guarded).run(self._first, call, guarded, listened, kwargs)
                 for number, writer in enumerate(self.steps[1:], 2):
                     if type(writer) is ChannelWrite:
                         writer._write(value, guarded)
                     else:
-                        own = patch_config(guarded, callbacks=manager.get_child(f"seq:step:{number}"))
-                        value = writer.invoke(value, own)
+                        value = writer.invoke(value, patch_config(guarded, callbacks=run.child(number)))
             except BaseException as error:
-                manager.on_chain_error(error)
+                if listened is not None:
+                    listened.manager.on_chain_error(error)
                 raise
-            self._end(manager, value)
+            if listened is not None:
+                self._end(listened.manager, value)
             return value
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -151,24 +145,39 @@ class GovernedSeq(RunnableSeq):
             return await super().ainvoke(input, config, **kwargs)
         call, guarded = opened
         with entered(call):
-            if _heard(guarded):
-                return await super().ainvoke(input, guarded, **kwargs)
-            manager, inner = await self._astart(input, guarded), self.step.inner
+            quiet = None if self.traced else unheard(guarded, AsyncCallbackManager)
+            listened = Heard(await self._astart(input, guarded)) if quiet is None else None
+            run = quiet or listened
+            assert run is not None
             try:
-                own = patch_config(guarded, callbacks=_unheard(AsyncCallbackManager, manager))
-                judged = self.governed.ajudged(call, lambda given: inner.ainvoke(given, own, **kwargs))
-                value = await asyncio.create_task(judged, context=_configured(own))
+                context = run.context(guarded)
+                value = await asyncio.create_task(self._afirst(call, guarded, listened, kwargs), context=context)
                 for number, writer in enumerate(self.steps[1:], 2):
                     if type(writer) is ChannelWrite:
                         writer._write(value, guarded)
                     else:
-                        own = patch_config(guarded, callbacks=manager.get_child(f"seq:step:{number}"))
-                        value = await writer.ainvoke(value, own)
+                        value = await writer.ainvoke(value, patch_config(guarded, callbacks=run.child(number)))
             except BaseException as error:
-                await manager.on_chain_error(error)
+                if listened is not None:
+                    await listened.manager.on_chain_error(error)
                 raise
-            await self._aend(manager, value)
+            if listened is not None:
+                await self._aend(listened.manager, value)
             return value
+
+    def _first(self, call: NodeCall, config: RunnableConfig, listened: Heard | None, kwargs: dict[str, Any]) -> Any:
+        if listened is not None:
+            return self.governed.invoke(call.raw, config, **kwargs)
+        inner = self.step.inner
+        return self.governed.judged(call, lambda given: inner.invoke(given, config, **kwargs))
+
+    def _afirst(
+        self, call: NodeCall, config: RunnableConfig, listened: Heard | None, kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        if listened is not None:
+            return self.governed.ainvoke(call.raw, config, **kwargs)
+        inner = self.step.inner
+        return self.governed.ajudged(call, lambda given: inner.ainvoke(given, config, **kwargs))
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         opened = self.step.open(input, config)
@@ -187,32 +196,6 @@ class GovernedSeq(RunnableSeq):
         with entered(opened[0]):
             async for piece in super().astream(input, opened[1], **kwargs):
                 yield piece
-
-
-def _heard(config: RunnableConfig) -> bool:
-    """Whether a callback handler may listen to this node's run."""
-    callbacks = config.get("callbacks")
-    return not isinstance(callbacks, BaseCallbackManager) or bool(callbacks.handlers)
-
-
-def _unheard(kind: type[Manager], run: BaseRunManager) -> Manager:
-    """`get_child` of a run without handlers: what it passes down was merged when the run began."""
-    tags, metadata = run.inheritable_tags, run.inheritable_metadata
-    return kind(
-        handlers=[],
-        parent_run_id=run.run_id,
-        tags=[*tags, "seq:step:1"],
-        inheritable_tags=tags.copy(),
-        metadata=metadata.copy(),
-        inheritable_metadata=metadata.copy(),
-    )
-
-
-def _configured(config: RunnableConfig) -> Context:
-    """A context in which LangGraph and LangChain find this config."""
-    context = copy_context()
-    context.run(var_child_runnable_config.set, config)
-    return context
 
 
 class GovernedAlone(Governed):

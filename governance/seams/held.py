@@ -11,7 +11,6 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph._internal._constants import CONF, CONFIG_KEY_STREAM
 from langgraph.pregel.protocol import StreamProtocol
 
-from governance.bound import Bound
 from governance.call import Call, NodeCall
 
 
@@ -31,13 +30,6 @@ def holding(call: NodeCall) -> bool:
             return True
         above = above.node.parent
     return False
-
-
-def unverified(config: Any, bound: Bound) -> Any:
-    """The config of a node: where it has gates, what its nested graphs stream goes nowhere, or is marked."""
-    if bound.marked:
-        return {**config, "metadata": {**config["metadata"], "governance": "unverified"}}
-    return silent(config) if bound.holds else config
 
 
 def silent(config: Any) -> Any:

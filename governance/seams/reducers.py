@@ -53,8 +53,10 @@ class Reduction(NodeCall):
 
 def _opens(graph: Any, channels: Mapping[str, Any], config: Any) -> Opens | None:
     """How to open that call; None where nothing governs the graph, or no reducer is the author's."""
+    if not _authored(channels):
+        return None
     governance = governance_of(graph)
-    if governance is None or not _authored(channels.values()):
+    if governance is None:
         return None
     return lambda: _open(governance, config, getattr(graph, "step", None))
 
@@ -79,7 +81,21 @@ def _open(governance: Governance, config: Any, step: int | None) -> NodeCall | N
     return call
 
 
-def _authored(channels: Iterable[Any]) -> bool:
+def _authored(channels: Mapping[str, Any]) -> bool:
+    """Whether any reducer is code of the author's; remembered, as every run of a graph asks."""
+    known = _known.get(id(channels))
+    if known is None or known[0] is not channels or known[1] != len(channels):
+        while len(_known) >= KNOWN_KEPT:
+            _known.pop(next(iter(_known)), None)
+        known = _known[id(channels)] = channels, len(channels), _any_authored(channels.values())
+    return known[2]
+
+
+_known: dict[int, tuple[Mapping[str, Any], int, bool]] = {}
+KNOWN_KEPT = 256
+
+
+def _any_authored(channels: Iterable[Any]) -> bool:
     for channel in channels:
         if not isinstance(channel, BaseChannel):
             continue  # a managed value

@@ -8,7 +8,6 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 from langgraph._internal._constants import (
     CONF,
     CONFIG_KEY_RUNTIME,
-    CONFIG_KEY_STREAM,
     PULL,
 )
 from langgraph.constants import START
@@ -19,7 +18,7 @@ from governance.boundary import EXECUTIONS, missing_contract
 from governance.call import Call, NodeCall
 from governance.current import current_call
 from governance.seams.guard import guarded_conf
-from governance.seams.held import unverified
+from governance.seams.held import silent
 from governance.seams.identity import branch, prefix, session_of
 from governance.seams.lcel import Flat, Unchanged
 
@@ -92,8 +91,10 @@ class Step:
         )  # fmt: skip
         call.input, call.origin = given, self
         guarded = {**config, CONF: guarded_conf(conf, call)}
-        if bound.marked or CONFIG_KEY_STREAM in conf:
-            guarded = unverified(guarded, bound)
+        if bound.marked:
+            guarded["metadata"] = {**metadata, "governance": "unverified"}
+        elif bound.holds:
+            guarded = silent(guarded)
         return call, guarded  # type: ignore[return-value]  # a TypedDict spread is a dict to mypy
 
 

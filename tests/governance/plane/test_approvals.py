@@ -176,7 +176,7 @@ def test_the_snapshot_knows_which_sessions_wait(book: Approvals) -> None:
 def test_another_process_finds_the_question_when_it_starts(book: Approvals) -> None:
     card = ask(book)
     later = Control(book.control.path)
-    later.wait_ready()
+    later.refresh()
 
     assert (card.id,) == later.pending("s")
     later.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from langchain_core.tools import tool
 
 from governance import Contract, Sidecar, govern
 from governance.errors import Halted, LedgerError
-from governance.plane.control import REFRESH, Control
+from governance.plane.control import GOOD, Control
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,7 +34,7 @@ def until(seen: Callable[[], Any]) -> None:
     limit = time.monotonic() + 20
     while not seen():
         assert time.monotonic() < limit
-        time.sleep(REFRESH / 4)
+        time.sleep(0.005)
 
 
 def test_a_stop_is_in_force_here_at_once(control: Control) -> None:
@@ -56,16 +57,39 @@ Control(sys.argv[1]).stop("all", reason="fire", by="ann")
 
 
 def test_a_stop_of_another_process_is_seen_within_the_refresh(control: Control) -> None:
-    control.wait_ready()
+    control.refresh()
     subprocess.run([sys.executable, "-c", STOPPING, str(control.path)], cwd=ROOT, check=True, timeout=60)
 
     until(lambda: ("all", "*") in control.stops)
     assert "fire" == control.stops["all", "*"].reason
 
 
+def test_what_another_has_changed_makes_the_snapshot_old_until_it_is_read(control: Control) -> None:
+    """Heard without a question to SQLite, whoever writes in between."""
+    control.refresh()
+    other = Control(control.path)
+    for turn in range(20):
+        control.stop("session", f"ours{turn}", reason="r", by="b")
+        other.stop("session", f"theirs{turn}", reason="r", by="b")
+        time.sleep(2 * GOOD)
+        assert not control.is_fresh()
+        control.refresh()
+        assert control.is_fresh() and ("session", f"theirs{turn}") in control.stops
+    other.close()
+
+
+def test_a_change_that_nobody_was_told_of_is_found_all_the_same(control: Control) -> None:
+    """Whoever made it died before ringing, or edited the file by hand."""
+    control.refresh()
+    with sqlite3.connect(control.path) as db:
+        db.execute("INSERT INTO stops VALUES('all', '*', 'fire', 'ann', 0)")
+
+    until(lambda: ("all", "*") in control.stops)
+
+
 def test_a_stop_lifted_elsewhere_is_lifted_here(control: Control) -> None:
     control.stop("all", reason="fire", by="ann")
-    control.wait_ready()
+    control.refresh()
     other = Control(control.path)
     other.resume("all")
     other.close()
@@ -76,7 +100,7 @@ def test_a_stop_lifted_elsewhere_is_lifted_here(control: Control) -> None:
 def test_a_stop_is_known_before_the_first_call_of_a_new_process(control: Control, tmp_path: Path) -> None:
     control.stop("all", reason="fire", by="ann")
     later = Control(control.path)
-    later.wait_ready()
+    later.refresh()
 
     assert [("all", "*")] == list(later.stops)
     later.close()
@@ -102,7 +126,7 @@ def test_two_who_write_at_once_both_succeed(control: Control) -> None:
 
 def test_no_stop_of_another_writer_is_forgotten_while_this_one_writes(control: Control) -> None:
     """What is in force here is the union of both, at any time after both were seen."""
-    control.wait_ready()
+    control.refresh()
     other = Control(control.path)
     for n in range(20):
         other.stop("session", f"theirs{n}", reason="r", by="b")
@@ -129,17 +153,17 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_says_what_to_do(tmp_path:
     with pytest.raises(LedgerError, match=r"cannot be opened .* give a path that can be written"):
         control.stop("all", reason="r", by="b")
     with pytest.raises(LedgerError):
-        control.wait_ready()
+        control.refresh()
     control.close()
 
 
 def test_a_closed_control_opens_again(control: Control) -> None:
     for _ in range(3):
         control.stop("all", reason="r", by="b")
-        control.wait_ready()
+        control.refresh()
         control.close()
 
-    control.wait_ready()
+    control.refresh()
     assert [("all", "*")] == list(control.stops)
 
 
@@ -147,12 +171,12 @@ def test_a_closed_control_opens_again(control: Control) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_has_a_watcher_of_its_own(control: Control) -> None:
     control.stop("all", reason="before", by="ann")
-    control.wait_ready()
+    control.refresh()
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            control.wait_ready()
+            control.refresh()
             control.stop("tool", "pay", reason="child", by="ann")
             code = 0 if {("all", "*"), ("tool", "pay")} == set(control.stops) else 2
         finally:
@@ -219,6 +243,40 @@ def test_a_stop_in_the_middle_of_a_node_stops_its_next_call(line: Any, sidecar: 
     with pytest.raises(Halted, match=r"look|fire"):
         govern(line(n=node), contracts={"n": Contract(tools=["look"])}, sidecar=sidecar).invoke({"out": ""}, thread)
     person.join()
+
+
+@pytest.mark.parametrize("boundary", ["node", "tool"])
+def test_a_stop_of_another_process_is_in_force_at_the_next_call(
+    boundary: str, line: Any, sidecar: Sidecar, thread: Any
+) -> None:
+    """The call itself finds out; it does not wait for the background thread."""
+    ran: list[str] = []
+    begun, stopped = threading.Event(), threading.Event()
+
+    def presses() -> None:
+        begun.wait()
+        other = Control(sidecar.control.path)  # as another process would
+        other.stop("all", reason="fire", by="ann")
+        other.close()
+        time.sleep(2 * GOOD)
+        stopped.set()
+
+    def first(state: Any) -> Any:
+        begun.set()
+        stopped.wait()
+        return {"out": look.invoke({"what": "a"}) if boundary == "tool" else "x"}
+
+    def second(state: Any) -> Any:
+        ran.append("second")
+        return {"out": "y"}
+
+    person = threading.Thread(target=presses)
+    person.start()
+    graph = govern(line(first=first, second=second), contracts={"*": Contract(tools=["look"])}, sidecar=sidecar)
+    with pytest.raises(Halted, match="fire"):
+        graph.invoke({"out": ""}, thread)
+    person.join()
+    assert [] == ran
 
 
 def test_observe_mode_never_stops_a_run(line: Any, sidecar: Sidecar, thread: Any) -> None:
