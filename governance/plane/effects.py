@@ -144,7 +144,7 @@ class Effects:
         return key in self._held and self._held[key][1] == os.getpid()
 
     def _renew(self, db: sqlite3.Connection) -> None:
-        """Called by the control file's watcher, many times a second."""
+        """Called by the control file's watcher, about once a second: far more often than a lease runs out."""
         now = time.time()
         if not self._held or now - self._renewed < self.lease / 5:
             return

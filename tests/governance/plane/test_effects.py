@@ -52,11 +52,24 @@ def test_a_call_that_asked_a_person_before_it_did_anything_is_made_as_the_first(
     assert isinstance(begin(effects, execution="later"), Fresh)
 
 
-def test_a_lease_is_renewed_while_its_process_lives(tmp_path: Path) -> None:
+def test_a_lease_is_renewed_while_its_process_lives(effects: Effects) -> None:
     """Long work stays its owner's; the watcher of the control file renews what is held."""
-    mine, other = (Effects(Control(tmp_path / "control.db"), lease=0.3) for _ in range(2))
+
+    def runs_out() -> float:
+        with effects.control.transaction() as db:
+            return float(db.execute("SELECT lease FROM effects").fetchone()[0])
+
+    begin(effects)
+    first, deadline = runs_out(), time.monotonic() + 30
+    while runs_out() == first and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert runs_out() > first
+
+
+def test_work_whose_lease_has_not_run_out_is_nobody_elses(tmp_path: Path) -> None:
+    mine, other = (Effects(Control(tmp_path / "control.db")) for _ in range(2))
     begin(mine)
-    time.sleep(1)
 
     assert Running("d") == begin(other, execution="other")
     for one in (mine, other):
