@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         matches,
         one_of,
     )
+    from governance.effect_block import effect
     from governance.errors import GovernanceError, Refusal
     from governance.gates import Gate, Verdict
     from governance.operators import operator
@@ -52,6 +53,7 @@ _HOMES = {
         "matches",
         "one_of",
     ),
+    "governance.effect_block": ("effect",),
     "governance.errors": ("GovernanceError", "Refusal"),
     "governance.gates": ("Gate", "Verdict"),
     "governance.operators": ("operator",),
@@ -108,6 +110,7 @@ __all__ = [
     "at_most",
     "coverage",
     "declares",
+    "effect",
     "from_state",
     "govern",
     "load_policy",

@@ -54,7 +54,7 @@ class Call:
     @property
     def node(self) -> NodeCall:
         """The node (or task) this call happens in; the call itself where it is one."""
-        raise NotImplementedError
+        raise NotImplementedError  # no ABC: `isinstance` is asked at every call, and costs more on one
 
 
 @dataclass
@@ -185,6 +185,8 @@ class ToolCall(Call):
     """The arguments before the tool ran, in canonical form: it may change them."""
     began: bool = field(init=False, default=False)
     """Whether the tool's own code began; where its arguments did not fit it, nothing did."""
+    reused: bool = field(init=False, default=False)
+    """Whether it was answered with what is known from before; the tool was not called."""
     asks: Callable[[], None] | None = field(init=False, default=None)
     """To be done, durably, before a question leaves that the tool's own code asked."""
 

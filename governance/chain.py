@@ -21,8 +21,9 @@ from typing import Any
 
 from langgraph.errors import GraphBubbleUp
 
-from governance.call import After, Effect, Entered, Filter, Hold, Proceed, Run, Sleep, Slot
+from governance.call import After, Effect, Entered, Filter, Hold, Proceed, Slot
 from governance.current import mark_place, unmark_place
+from governance.drivers import acarry_out, carry_out
 from governance.errors import DeadlineExceeded, Refusal
 
 
@@ -226,7 +227,7 @@ def drive(chain: Chain, perform: Callable[[Any], Any]) -> Any:
                 if type(effect) is Proceed:
                     value = perform(effect.call) if effect.within is None else _bounded(effect, perform)
                 else:
-                    value = _do(effect)
+                    value = carry_out(effect)
             except GraphBubbleUp:
                 raise
             except Exception as error:
@@ -248,7 +249,7 @@ async def adrive(chain: Chain, perform: Callable[[Any], Awaitable[Any]]) -> Any:
                 if type(effect) is Proceed:
                     value = await (perform(effect.call) if effect.within is None else _abounded(effect, perform))
                 else:
-                    value = await _ado(effect)
+                    value = await acarry_out(effect)
             except GraphBubbleUp:
                 raise
             except Exception as error:
@@ -275,7 +276,7 @@ def stream(chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable
                         yield piece
                     value = fold(pieces)
                 else:
-                    value = _do(effect)
+                    value = carry_out(effect)
             except GraphBubbleUp:
                 raise
             except Exception as error:
@@ -306,7 +307,7 @@ async def astream(
                             yield piece
                     value = fold(pieces)
                 else:
-                    value = await _ado(effect)
+                    value = await acarry_out(effect)
             except GraphBubbleUp:
                 raise
             except Exception as error:
@@ -383,19 +384,3 @@ class _Deadline:
     def refusal(self) -> Refusal:
         node, within = self.effect.call.node, self.effect.within
         return node.refuse(DeadlineExceeded(f"{node.place} took longer than {within} s", seconds=within))
-
-
-def _do(effect: Effect) -> Any:
-    if isinstance(effect, Sleep):
-        return time.sleep(effect.seconds)
-    if isinstance(effect, Run):
-        return effect.work()
-    raise TypeError(f"a filter yielded {effect!r}; expected Proceed, Sleep, Hold or Run")
-
-
-async def _ado(effect: Effect) -> Any:
-    if isinstance(effect, Sleep):
-        return await asyncio.sleep(effect.seconds)
-    if isinstance(effect, Run):
-        return await (effect.awork() if effect.awork else asyncio.to_thread(effect.work))
-    raise TypeError(f"a filter yielded {effect!r}; expected Proceed, Sleep, Hold or Run")

@@ -9,6 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from langgraph.constants import START
@@ -20,6 +21,7 @@ from governance.contracts import READ, Contract, SideEffect, effect_of
 from governance.covered import Coverage
 from governance.errors import ContractError, LedgerError
 from governance.filters.admission import Admission
+from governance.filters.answers import ReusedAnswers, ReusedReads
 from governance.filters.approval import ToolApproval
 from governance.filters.authority import InnerAuthority, check_tool, node_authority
 from governance.filters.budget import Budget
@@ -114,6 +116,11 @@ class Governance:
         self._resolved: dict[str, Contract | None] = {}
         self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
 
+    @cached_property
+    def has_tools(self) -> bool:
+        """Whether any contract allows a tool, without which no effect can begin."""
+        return any(one.tools or "tools" in one.waives for one in self.contracts.values())
+
     def begin(self) -> None:
         """What a run needs before its first call: fresh stops, and a ledger that can be written."""
         if self.enforcing:
@@ -141,6 +148,10 @@ class Governance:
             self._resolved[place] = found
             return found
 
+    def counterpart(self, own: Governance) -> Governance:
+        """What governs a graph inside that was governed by itself: that, but in a replay its rules alone."""
+        return own
+
     def chain(self, boundary: Boundary, contract: Contract) -> tuple[Filter, ...]:
         """The filters of a boundary for a contract, outermost first; the ends are fixed."""
         key = (boundary, id(contract))
@@ -158,8 +169,8 @@ class Governance:
         if not enforced:
             return [self.records.inner]
         if boundary == "model":
-            return [self.records.inner, INNER_AUTHORITY, Budget(), *middle]
-        return [self.records.inner, INNER_AUTHORITY, Loops(), ToolApproval(), EffectFilter(), *middle]
+            return [self.records.inner, INNER_AUTHORITY, ReusedAnswers(), Budget(), *middle]
+        return [self.records.inner, INNER_AUTHORITY, Loops(), ToolApproval(), ReusedReads(), EffectFilter(), *middle]
 
     def _node_filters(self, contract: Contract) -> list[Filter]:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
@@ -195,6 +206,14 @@ class Governance:
     def place(self, call: Call) -> str:
         """Where a call is made, and in which graph: the same only where it is made again."""
         return seams.place(call)
+
+    def resumable(self, call: Call) -> bool:
+        """Whether what runs here is stored as it goes, so that it can be run on after a crash or a question."""
+        return seams.resumable(call)
+
+    def wait_saved(self, call: Call) -> None:
+        """Wait until what this call began from is stored (blocking)."""
+        seams.wait_saved(call)
 
     def state(self, call: NodeCall, key: str) -> Mapping[str, Any]:
         """The state of a node's graph at a key, also where the node was given a `Send`'s payload instead."""

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from governance.cli import approvals, coverage, demo, ledger, run, stops
+from governance.cli import approvals, coverage, demo, effects, ledger, run, stops
 from governance.cli.exits import CODES, CommandLine
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.add_typer(demo.app, name="demo")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(effects.app, name="effects")
 app.command("stop")(stops.stop)
 app.command("resume")(stops.resume)
 app.command("status")(stops.status)

@@ -109,6 +109,8 @@ class ToolApproval:
             dry_run = effect.dry_run if effect is not None else None
             shown = (yield Run(lambda: within(call, dry_run, call.args))) if dry_run is not None else None
             evidence = {"dry_run": shown, "undo": bool(effect and effect.undo)}
+            # So that the node, when it runs again with the person's answer, asks for what the person saw.
+            yield Run(partial(call.governance.effects.answers.lead, call.session.id, f"{call.session.id}/{where}"))
             card = yield Run(
                 lambda: book.ask(
                     call.session.id, call.path, "tool", what, payload=None,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import string
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 
 from governance import canonical
+from governance.answers import outcome_for
 from governance.call import Effect, Flow, Proceed, Run, Sleep, ToolCall
 from governance.contracts import SideEffect
 from governance.current import CURRENT
-from governance.errors import EffectInDoubt
+from governance.errors import ContractViolation, EffectInDoubt
 from governance.filters.authority import check_latch, check_stops
-from governance.plane.effects import LEASE, Finished, Fresh, InDoubt, Known, Running
+from governance.plane.effects import LEASE, Finished, Fresh, InDoubt, Intent, Known, Running
 
 PATIENCE = 2 * LEASE
 """Seconds to wait for somebody else who is at work on the same effect; longer than a lease lasts without him."""
 POLL = 0.1
+FORMATTER = string.Formatter()
 
 
 class EffectFilter:
@@ -24,32 +27,28 @@ class EffectFilter:
 
     def __call__(self, call: ToolCall) -> Flow:
         effect = call.governance.effect(call)
-        if effect is None and any(rule.approval for rule in call.contract.tools.values()):
-            return (yield from self._remembered(call))
         if effect is None or not effect.changes:
             return (yield Proceed(call))
-        effects, ledger, key = call.governance.effects, call.governance.ledger, place(call)
-        business = business_key(effect, call)
-        row = {"tool": call.name, "args": dict(call.args), "business": business, "execution": call.execution}
-        ledger.record(call.session.id, "effect.intent", path=call.path, actor=call.name, body=row)
-        known = yield from self._known(call, key, business)
+        effects, intent = call.governance.effects, intended(call, effect)
+        yield Run(lambda: call.governance.wait_saved(call))
+        body = {"tool": call.name, "args": dict(call.args), "business": intent.business, "execution": call.execution}
+        call.governance.ledger.record(call.session.id, "effect.intent", path=call.path, actor=call.name, body=body)
+        known = yield from self._known(call, intent)
         try:
-            return (yield from self._once(call, effect, key, known))
+            return (yield from self._once(call, effect, intent, known))
         except Exception:
-            yield Run(lambda: effects.leave(key, call.execution))
+            yield Run(lambda: effects.leave(intent.key, call.execution))
             raise
         finally:
-            effects.let_go(key, call.execution)
+            effects.let_go(intent.key, call.execution)
 
-    def _known(self, call: ToolCall, key: str, business: str | None) -> Generator[Effect, Any, Known]:
-        """What is known about the place, once nobody else is at work there."""
-        patience, begin = time.monotonic() + PATIENCE, beginning(call, key, business)
+    def _known(self, call: ToolCall, intent: Intent) -> Generator[Effect, Any, Known]:
+        """What is known about the effect, once nobody else is at work on it."""
+        effects, patience = call.governance.effects, time.monotonic() + PATIENCE
         while True:
-            known: Known = yield Run(begin)
-            if not isinstance(known, Fresh) and known.digest != digest(call):
-                raise EffectInDoubt(
-                    f"{call.name} was already called here with other arguments; a person has to decide", tool=call.name
-                )
+            known: Known = yield Run(lambda: effects.begin(intent))
+            if isinstance(known, (Finished, InDoubt)) and known.digest != intent.digest:
+                yield from self._park(call, intent, f"{other_arguments(call, intent, known.session)}; decide")
             if not isinstance(known, Running):
                 return known
             if time.monotonic() >= patience:
@@ -61,32 +60,16 @@ class EffectFilter:
             check_latch(call.node)  # it may be over meanwhile: its time is up, or somebody stopped it
             check_stops(call)
 
-    def _once(self, call: ToolCall, effect: SideEffect, key: str, known: Known) -> Flow:
+    def _once(self, call: ToolCall, effect: SideEffect, intent: Intent, known: Known) -> Flow:
         if isinstance(known, Finished):
-            self._note(call, "effect.reused")
+            self._note(call, "effect.reused", **({"session": known.session} if known.session else {}))
             call.node.effect_done()
-            return self._answered(known.outcome, call)
-        if isinstance(known, InDoubt):
-            return (yield from self._reconcile(call, effect, key))
+            call.reused = True
+            return outcome_for(call.call_id, call.name, known.outcome)
+        if isinstance(known, InDoubt) or (isinstance(known, Fresh) and known.asked and effect.reconcile is not None):
+            return (yield from self._reconcile(call, effect, intent))
         yield Run(call.governance.ledger.flush, call.governance.ledger.aflush)
-        return (yield from self._perform(call, effect, key))
-
-    def _remembered(self, call: ToolCall) -> Flow:
-        """A tool that declares nothing, in a node that may wait for a person and then runs again from its start.
-
-        The same call at the same place is answered from what it returned before the question.
-        """
-        effects, key = call.governance.effects, f"{place(call)}~{digest(call)[:16]}"
-        known = yield Run(beginning(call, key, None))
-        if isinstance(known, Finished):
-            self._note(call, "effect.reused")
-            return self._answered(known.outcome, call)
-        try:
-            result = yield Proceed(call)
-            yield Run(lambda: effects.finish(key, result))
-        finally:
-            effects.let_go(key, call.execution)
-        return result
+        return (yield from self._perform(call, effect, intent.key))
 
     def _perform(self, call: ToolCall, effect: SideEffect, key: str) -> Flow:
         effects = call.governance.effects
@@ -99,10 +82,21 @@ class EffectFilter:
         if getattr(result, "status", None) == "error" or not call.began:
             yield from self._failed(call, key, nothing_happened=effect.idempotent or effect.declines)
             return result
-        call.node.effect_done()
-        yield Run(lambda: effects.finish(key, result))
-        self._note(call, "effect.finished")
+        yield from self._finish(call, key, result, "effect.finished")
         return result
+
+    def _finish(self, call: ToolCall, key: str, outcome: Any, kind: str) -> Generator[Effect, Any, None]:
+        """Store how it ended, unless somebody else has judged it since: then this run knows nothing."""
+        call.node.effect_done()
+        if (yield Run(lambda: call.governance.effects.finish(key, call.execution, outcome))):
+            self._note(call, kind)
+            return
+        self._note(call, "effect.fenced")
+        raise EffectInDoubt(
+            f"{call.name} ended after its lease had run out, and another run has judged it meanwhile; "
+            "look at what that found, and whether the effect happened twice",
+            tool=call.name,
+        )
 
     def _failed(self, call: ToolCall, key: str, *, nothing_happened: bool) -> Generator[Effect, Any, None]:
         """Another try is no repeat where the tool's own code did not begin, or where it is said to be harmless."""
@@ -115,31 +109,28 @@ class EffectFilter:
             self._note(call, "effect.unsettled")
             call.node.effect_done()
 
-    def _reconcile(self, call: ToolCall, effect: SideEffect, key: str) -> Flow:
+    def _reconcile(self, call: ToolCall, effect: SideEffect, intent: Intent) -> Flow:
         """An earlier run began this effect and was cut off: look, or ask; never guess."""
         find = effect.reconcile
         outcome = (yield Run(lambda: within(call, find, call.args))) if find is not None else None
         if outcome is not None:
-            yield Run(lambda: call.governance.effects.finish(key, outcome))
-            self._note(call, "effect.reconciled")
-            call.node.effect_done()
-            return self._answered(outcome, call)
+            yield from self._finish(call, intent.key, outcome, "effect.reconciled")
+            return outcome_for(call.call_id, call.name, outcome)
         if effect.idempotent or find is not None:
             self._note(call, "effect.repeated")
-            return (yield from self._perform(call, effect, key))
-        raise EffectInDoubt(
-            f"{call.name} began earlier and nobody saw how it ended; look, then settle it by hand",
-            tool=call.name,
+            return (yield from self._perform(call, effect, intent.key))
+        yield from self._park(
+            call, intent, f"{call.name} began earlier and nobody saw how it ended; look, then settle it"
         )
 
-    def _answered(self, outcome: Any, call: ToolCall) -> Any:
-        # The model may have asked under a new id; its provider wants the answer under that one.
-        if call.call_id is not None and hasattr(outcome, "tool_call_id"):
-            return outcome.model_copy(update={"tool_call_id": call.call_id})
-        return outcome
+    def _park(self, call: ToolCall, intent: Intent, why: str) -> Generator[Effect, Any, None]:
+        """Set it aside for a person; what is asked for is stored, so that it is asked for again after that."""
+        parked = yield Run(lambda: call.governance.effects.park(intent, why))
+        self._note(call, "effect.parked", reason=why)
+        raise EffectInDoubt(f"{why} with `sidecar effects settle {parked}`", tool=call.name, effect=parked)
 
-    def _note(self, call: ToolCall, kind: str) -> None:
-        body = {"tool": call.name, "execution": call.execution}
+    def _note(self, call: ToolCall, kind: str, **facts: Any) -> None:
+        body = {"tool": call.name, "execution": call.execution, **facts}
         call.governance.ledger.record(call.session.id, kind, path=call.path, actor=call.name, body=body)
 
 
@@ -147,15 +138,17 @@ def place(call: ToolCall) -> str:
     return f"{call.session.id}/{call.governance.place(call)}"
 
 
-def digest(call: ToolCall) -> str:
-    return canonical.digest([call.name, call.args])
-
-
-def beginning(call: ToolCall, key: str, business: str | None) -> Callable[[], Known]:
-    return lambda: call.governance.effects.begin(
-        key, session=call.session.id, tool=call.name, digest=digest(call), args=canonical.text(call.args),
-        execution=call.execution, business=business,
+def intended(call: ToolCall, effect: SideEffect) -> Intent:
+    return Intent(
+        place(call), call.session.id, call.name, canonical.digest([call.name, call.args]), canonical.text(call.args),
+        call.execution, business_key(effect, call),
     )  # fmt: skip
+
+
+def other_arguments(call: ToolCall, intent: Intent, session: str) -> str:
+    if session:
+        return f"{intent.business} was done or begun in the session {session}, by {call.name} with other arguments"
+    return f"{call.name} was already called here with other arguments"
 
 
 def within(call: ToolCall, work: Callable[..., Any], *args: Any) -> Any:
@@ -168,9 +161,17 @@ def within(call: ToolCall, work: Callable[..., Any], *args: Any) -> Any:
 
 
 def business_key(effect: SideEffect, call: ToolCall) -> str | None:
+    """What the effect is known by over all sessions; without all of its parts it would be known by nothing."""
     if effect.key is None:
         return None
     try:
-        return effect.key.format(**call.args)
-    except (KeyError, IndexError, ValueError):
-        return None
+        for _, part, _, _ in FORMATTER.parse(effect.key):
+            if part is not None and FORMATTER.get_field(part, (), call.args)[0] in (None, ""):
+                raise ValueError(f"{part} is empty")
+        return FORMATTER.vformat(effect.key, (), call.args)
+    except Exception as error:  # whatever a format string can run into
+        raise ContractViolation(
+            f"{call.name} has the business key {effect.key!r}, which does not fit its arguments "
+            f"({type(error).__name__}: {error}); give all of them, or correct the key",
+            tool=call.name,
+        ) from error

@@ -22,6 +22,7 @@ class Loops:
                 tool=call.name,
             )
         result = yield Proceed(call)
-        content = getattr(result, "content", result)
-        session.note_call((*asked, canonical.digest(content)), keep=wanted)
+        if not call.reused:  # a node that runs again asks the same again, and nothing is done
+            content = getattr(result, "content", result)
+            session.note_call((*asked, canonical.digest(content)), keep=wanted)
         return result

@@ -11,4 +11,5 @@ def repair(call: NodeCall, reason: str) -> Revise | None:
     if call.attempt >= call.contract.attempts or call.effects_done:
         return None
     call.session.say(call.path, reason)
+    call.session.mark_revised(call.path, True)
     return Revise(f"{call.place} should try again: {reason}")

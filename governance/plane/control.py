@@ -13,11 +13,11 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from governance.errors import LedgerError
 from governance.operators import refuse_inside
@@ -39,7 +39,16 @@ CREATE INDEX IF NOT EXISTS cards_by_state ON cards(state, decided);
 CREATE TABLE IF NOT EXISTS effects(
     key TEXT PRIMARY KEY, session TEXT NOT NULL, tool TEXT NOT NULL, digest TEXT NOT NULL, args TEXT NOT NULL,
     state TEXT NOT NULL, execution TEXT NOT NULL, business TEXT, result_type TEXT, result BLOB,
-    started REAL NOT NULL, lease REAL NOT NULL, finished REAL) WITHOUT ROWID;
+    started REAL NOT NULL, lease REAL NOT NULL, finished REAL,
+    parked TEXT, parked_digest TEXT, parked_args TEXT) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS effects_by_business ON effects(business) WHERE business IS NOT NULL;
+CREATE INDEX IF NOT EXISTS effects_by_session ON effects(session);
+CREATE INDEX IF NOT EXISTS effects_parked ON effects(parked) WHERE parked IS NOT NULL;
+CREATE TABLE IF NOT EXISTS answers(
+    place TEXT NOT NULL, asked TEXT NOT NULL, session TEXT NOT NULL, kind TEXT NOT NULL, said BLOB NOT NULL,
+    led INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY(place, asked)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_to_lead ON answers(session) WHERE led = 0;
+CREATE INDEX IF NOT EXISTS answers_by_age ON answers(at);
 CREATE TABLE IF NOT EXISTS budgets(session TEXT PRIMARY KEY, tokens INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version=1;
 """
@@ -79,6 +88,7 @@ class Control:
     _heard: bytes | None
     _good_until: float
     _version: int
+    _file: tuple[int, int]
     _stops: Mapping[tuple[str, str], Stop]
     _cards: dict[str, dict[str, str]]
 
@@ -107,9 +117,7 @@ class Control:
                 try:
                     self._read()
                 except sqlite3.Error as error:
-                    raise LedgerError(
-                        f"the control file {self.path} cannot be read ({error})", code="control"
-                    ) from error
+                    raise self._unreadable(error) from error
 
     def watch(self) -> None:
         """Look now and then from here on, also while nothing runs."""
@@ -120,12 +128,24 @@ class Control:
                 self._watcher = threading.Thread(target=self._follow, name="sidecar-control", daemon=True)
                 self._watcher.start()
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One durable transaction on the control file (blocking: never on an event loop)."""
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a question to the control file finds (blocking: never on an event loop)."""
         with self._lock:
-            db = self._connect()
             try:
+                return self._same().execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._unreadable(error) from error
+
+    @contextmanager
+    def transaction(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """One durable transaction on the control file (blocking: never on an event loop).
+
+        One that is not `synced` outlives the process; the next one that is makes it outlive a power cut.
+        """
+        with self._lock:
+            db = self._same()
+            try:
+                db.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
                 db.execute("BEGIN IMMEDIATE")
                 yield db
                 db.execute("COMMIT")
@@ -185,6 +205,9 @@ class Control:
             self._cards = cards
         self._ring()
 
+    def _unreadable(self, error: sqlite3.Error) -> LedgerError:
+        return LedgerError(f"the control file {self.path} cannot be read ({error})", code="control")
+
     def _ring(self) -> None:
         bell = self._bell
         if bell is not None:
@@ -205,8 +228,23 @@ class Control:
         self._lock = threading.RLock()
         self._db, self._watcher, self._bell = None, None, None
         self._ended = threading.Event()
-        self._version, self._heard, self._good_until = -1, None, 0.0
+        self._version, self._heard, self._good_until, self._file = -1, None, 0.0, (0, 0)
         self._stops, self._cards = MappingProxyType({}), {}
+
+    def _same(self) -> sqlite3.Connection:
+        """The connection, to the very file that stands at the path: another one would know nothing of what happened."""
+        db = self._connect()
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._file:
+            raise LedgerError(
+                f"the control file {self.path} was deleted or replaced while it was in use; put it back, or stop all "
+                "processes on it before you begin with another: what happened is in the one that is gone",
+                code="control",
+            )
+        return db
 
     def _connect(self) -> sqlite3.Connection:
         if self._db is None:
@@ -217,6 +255,8 @@ class Control:
                 db.execute("PRAGMA synchronous=FULL")
                 db.executescript(SCHEMA)
                 self._bell = Bell(self.path.with_name(f"{self.path.name}-bell"))
+                found = os.stat(self.path)
+                self._file = (found.st_dev, found.st_ino)
                 self._heard = None  # what was read by the last connection may be old
             except (sqlite3.Error, OSError) as error:
                 raise LedgerError(

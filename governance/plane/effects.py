@@ -1,32 +1,55 @@
-"""Effects that happened, by the place in the session where they happened.
+"""Effects that happened, by the place in the session where they happened and by their business key.
 
 An intent is on disk before an effect starts and its outcome after it ended. A node that runs again
 finds the outcome and does nothing twice; other arguments at the same place, or an intent without an
-outcome, are for a person or for the tool's own `reconcile`, never for a guess.
+outcome, are for a person or for the tool's own `reconcile`, never for a guess. A business key is unique
+over all sessions: whoever comes with it later is at the same effect.
 
 Whoever is at work on an effect holds a lease on it, renewed while the process lives. Nobody else may
-judge the effect before the lease was given back or ran out.
+judge the effect before the lease was given back or ran out; once somebody else did, the outcome of the
+one who was late is not taken any more.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from governance.plane.answers import Answers, led
 from governance.plane.control import Control
+from governance.plane.parked import park
 
 LEASE = 15.0
 """Seconds after which an effect is in doubt whose process has died, or was cut off from the control file."""
+BENEATH = "SELECT 1 FROM effects WHERE key >= ? AND key < ? AND state IN ('intent','finished') LIMIT 1"
+COLUMNS = "key, session, digest, state, lease, result_type, result, parked, parked_digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is about to happen; `key` is its place, `execution` whoever is at work on it."""
+
+    key: str
+    session: str
+    tool: str
+    digest: str
+    args: str
+    execution: str
+    business: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
     """Nothing has happened at this place; the intent has been stored."""
+
+    asked: bool = False
+    """Whether the tool was called before and asked a person: nothing happened unless it acted before it asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +57,8 @@ class Running:
     """Somebody is at work on the effect at this place, or died a moment ago."""
 
     digest: str
+    session: str = ""
+    """Another session that came with the same business key first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +67,7 @@ class Finished:
 
     digest: str
     outcome: Any
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,69 +75,90 @@ class InDoubt:
     """An effect began at this place and nobody knows how it ended; with these arguments it is the caller's now."""
 
     digest: str
+    session: str = ""
 
 
 Known = Fresh | Running | Finished | InDoubt
 
 
+class _Row(NamedTuple):
+    key: str
+    session: str
+    digest: str
+    state: str
+    lease: float
+    result_type: str | None
+    result: bytes | None
+    parked: str | None
+    parked_digest: str | None
+
+    def answers(self, digest: str) -> bool:
+        """Whether these arguments are at this effect: its own, or those a person has taken for the same."""
+        return digest == self.digest or (self.parked is None and digest == self.parked_digest)
+
+
 class Effects:
-    """The effects of one control file."""
+    """The effects of one control file, and the answers of models that they stand on."""
 
     def __init__(self, control: Control, *, lease: float = LEASE) -> None:
         self.control = control
         self.lease = lease
+        self.answers = Answers(control)
         self._serde = JsonPlusSerializer()
         self._held: dict[str, tuple[str, int]] = {}
-        self._renewed = 0.0
+        self._renewed = -math.inf
         control.chores.append(self._renew)
 
-    def begin(
-        self,
-        key: str,
-        *,
-        session: str,
-        tool: str,
-        digest: str,
-        args: str,
-        execution: str,
-        business: str | None,
-    ) -> Known:
-        """Store the intent durably, or tell what is known about the place."""
-        now = time.time()
-        with self.control.transaction() as db:
-            row = db.execute(
-                "SELECT state, digest, lease, result_type, result FROM effects WHERE key=?", (key,)
-            ).fetchone()
-            if row is None:
-                db.execute(
-                    "INSERT INTO effects(key,session,tool,digest,args,state,execution,business,started,lease) "
-                    "VALUES(?,?,?,?,?,'intent',?,?,?,?)",
-                    (key, session, tool, digest, args, execution, business, now, now + self.lease),
-                )
-            else:
-                state, known, lease, result_type, result = row
-                if state == "finished":
-                    return Finished(known, self._serde.loads_typed((result_type, result)))
-                if state == "intent" and (lease > now or self._holds(key)):
-                    return Running(known)
-                if known != digest:
-                    return InDoubt(known)
-                db.execute(
-                    "UPDATE effects SET state='intent', execution=?, lease=? WHERE key=?",
-                    (execution, now + self.lease, key),
-                )
-        self._held[key] = (execution, os.getpid())
-        self.control.watch()
-        return Fresh() if row is None or state == "asked" else InDoubt(digest)
+    def begin(self, intent: Intent) -> Known:
+        """Store the intent durably, or tell what is known about the place or the business key.
 
-    def finish(self, key: str, outcome: Any) -> None:
-        """Store the outcome durably."""
+        What was said on the way to an effect that begins now is said again from now on: whoever runs this
+        again after a crash is told the same, and asks for the same.
+        """
+        with self.control.transaction() as db:
+            known = self._begin(db, intent, time.time())
+        if isinstance(known, Fresh) or (isinstance(known, InDoubt) and known.digest == intent.digest):
+            self._held[intent.key] = (intent.execution, os.getpid())
+            self.control.watch()
+        return known
+
+    def _begin(self, db: sqlite3.Connection, intent: Intent, now: float) -> Known:
+        row = self._at(db, intent)
+        if row is None:
+            db.execute(
+                "INSERT INTO effects(key,session,tool,digest,args,state,execution,business,started,lease) "
+                "VALUES(?,?,?,?,?,'intent',?,?,?,?)",
+                (intent.key, intent.session, intent.tool, intent.digest, intent.args, intent.execution,
+                 intent.business, now, now + self.lease),
+            )  # fmt: skip
+            led(db, intent.session, intent.key)
+            return Fresh()
+        elsewhere = "" if row.key == intent.key else row.session
+        if row.state == "finished":
+            assert row.result_type is not None and row.result is not None
+            outcome = self._serde.loads_typed((row.result_type, row.result))
+            return Finished(intent.digest if row.answers(intent.digest) else row.digest, outcome, elsewhere)
+        if row.state == "intent" and (row.lease > now or self._holds(row.key)):
+            return Running(row.digest, elsewhere)
+        if row.digest != intent.digest and not (elsewhere and row.state == "asked"):
+            return InDoubt(row.digest, elsewhere)
+        db.execute(
+            "UPDATE effects SET key=?, session=?, digest=?, args=?, state='intent', execution=?, lease=? WHERE key=?",
+            (intent.key, intent.session, intent.digest, intent.args, intent.execution, now + self.lease, row.key),
+        )
+        if elsewhere:
+            led(db, intent.session, intent.key)
+        return Fresh(asked=True) if row.state == "asked" else InDoubt(row.digest, elsewhere)
+
+    def finish(self, key: str, execution: str, outcome: Any) -> bool:
+        """Store the outcome durably; False where the effect is not this execution's any more."""
         kind, blob = self._serde.dumps_typed(outcome)
         with self.control.transaction() as db:
-            db.execute(
-                "UPDATE effects SET state='finished', result_type=?, result=?, finished=? WHERE key=?",
-                (kind, blob, time.time(), key),
-            )
+            return db.execute(
+                "UPDATE effects SET state='finished', result_type=?, result=?, finished=? "
+                "WHERE key=? AND execution=? AND state='intent'",
+                (kind, blob, time.time(), key, execution),
+            ).rowcount > 0  # fmt: skip
 
     def withdraw(self, key: str, execution: str) -> None:
         """Forget an intent whose effect certainly did not happen."""
@@ -126,10 +173,31 @@ class Effects:
         """Leave an intent behind whose end nobody saw; whoever comes next may judge it."""
         self._end(key, execution, "intent")
 
+    def park(self, intent: Intent, why: str) -> str:
+        """Set an effect aside for a person, with what was asked for; returns its id."""
+        with self.control.transaction() as db:
+            row = self._at(db, intent)
+            key = intent.key if row is None else row.key
+            parked = park(db, key, why, intent.digest, intent.args)
+        self.let_go(intent.key, intent.execution)
+        return parked
+
     def let_go(self, key: str, execution: str) -> None:
         """Renew the lease no longer; where the effect is still open, it runs out by itself. Does not block."""
         if self._held.get(key, ("", 0))[0] == execution:
             del self._held[key]
+
+    def happened_beneath(self, place: str) -> bool:
+        """Whether an effect of the node at a place, or of a node in it, has begun or ended."""
+        ranges = ((place + sign, place + chr(ord(sign) + 1)) for sign in (">", "/"))
+        return any(self.control.rows(BENEATH, one) for one in ranges)
+
+    def _at(self, db: sqlite3.Connection, intent: Intent) -> _Row | None:
+        """What is known by the place, or else by the business key."""
+        row = db.execute(f"SELECT {COLUMNS} FROM effects WHERE key=?", (intent.key,)).fetchone()
+        if row is None and intent.business is not None:
+            row = db.execute(f"SELECT {COLUMNS} FROM effects WHERE business=?", (intent.business,)).fetchone()
+        return None if row is None else _Row(*row)
 
     def _end(self, key: str, execution: str, state: str) -> None:
         with self.control.transaction() as db:
@@ -145,9 +213,9 @@ class Effects:
 
     def _renew(self, db: sqlite3.Connection) -> None:
         """Called by the control file's watcher, about once a second: far more often than a lease runs out."""
-        now = time.time()
-        if not self._held or now - self._renewed < self.lease / 5:
+        now, clock = time.time(), time.monotonic()
+        if not self._held or clock - self._renewed < self.lease / 5:
             return
-        self._renewed = now
+        self._renewed = clock
         mine = [(now + self.lease, key, one) for key, (one, _) in self._held.copy().items() if self._holds(key)]
         db.executemany("UPDATE effects SET lease=? WHERE key=? AND execution=? AND state='intent'", mine)

@@ -12,7 +12,7 @@ SESSIONS_KEPT = 4_096
 class Session:
     """Counters of one session; `tokens` is what a budget counted last, with what calls in flight have reserved."""
 
-    __slots__ = ("feedback", "id", "lock", "repeats", "tokens", "visits")
+    __slots__ = ("feedback", "id", "lock", "repeats", "revised", "tokens", "visits")
 
     def __init__(self, session_id: str) -> None:
         self.id = session_id
@@ -22,6 +22,7 @@ class Session:
         self.visits: dict[str, int] | None = None
         self.repeats: list[tuple[Any, ...]] | None = None
         self.feedback: dict[str, str] | None = None
+        self.revised: frozenset[str] = frozenset()
 
     def visit(self, place: str) -> int:
         """Count one more execution of a place; how many there have been."""
@@ -44,6 +45,11 @@ class Session:
         """Leave words for the next attempt at a place."""
         with self.lock:
             self.feedback = {**(self.feedback or {}), path: words}
+
+    def mark_revised(self, path: str, revised: bool) -> None:
+        """Whether the attempt at a path that comes next is made because the last one was not good enough."""
+        with self.lock:
+            self.revised = self.revised | {path} if revised else self.revised - {path}
 
     def said(self, path: str) -> str | None:
         """What was left for this attempt; it is said once."""

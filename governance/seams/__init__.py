@@ -5,6 +5,7 @@
 3. sends: what a node finally writes and where it sends control, after LangGraph normalised it; and the
    reducers that put it into the state (`reducers`)
 4. models and tools: `BaseTool.run` and the models' generate and stream methods (`tools`, `models`)
+   Where in the session a call is, forks or not (`lineage`); whether what it began from is stored (`saving`)
 5. doors: `stream`, `update_state` and `Command` input on compiled graphs, copies included
 6. raw connections: a Python audit hook (`governance.connections`)
 
@@ -28,10 +29,11 @@ from langgraph.types import RetryPolicy
 
 from governance import connections, tasks, threads
 from governance.errors import UnsupportedVersion
-from governance.seams import models, reducers, runs, tools
+from governance.seams import lineage, models, reducers, runs, saving, tools
 from governance.seams.graphs import attach, governance_of, step_of
-from governance.seams.identity import place, state
+from governance.seams.identity import place, resumable, state
 from governance.seams.report import coverage, resume_answer, server_user
+from governance.seams.saving import wait_saved
 
 _lock = threading.Lock()
 _installed = False
@@ -44,8 +46,10 @@ def install() -> None:
         if _installed:
             return
         probe()
+        lineage.install()  # beneath the doors: what they refuse changes nothing
         runs.install()
         reducers.install()
+        saving.install()
         tools.install()
         models.install()
         threads.install()
@@ -66,6 +70,8 @@ def probe() -> None:
         *tools.WANTED,
         *models.WANTED,
         *reducers.WANTED,
+        *saving.WANTED,
+        *lineage.WANTED,
     ]
     missing = [f"{owner.__name__}.{name}" for owner, names in wanted for name in names if not hasattr(owner, name)]
     if not isinstance(inspect.getattr_static(PregelNode, "node", None), functools.cached_property):
@@ -84,8 +90,10 @@ __all__ = [
     "install",
     "place",
     "probe",
+    "resumable",
     "resume_answer",
     "server_user",
     "state",
     "step_of",
+    "wait_saved",
 ]

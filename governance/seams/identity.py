@@ -29,6 +29,9 @@ RUN: contextvars.ContextVar[int] = contextvars.ContextVar("sidecar_run", default
 """Ordinal of a nested run that starts a checkpoint lineage of its own."""
 
 
+AHEAD = "__sidecar_steps_ahead"
+"""In the config of tasks: how many steps of their thread lie behind them in which no node ran."""
+
 _lock = threading.Lock()
 
 
@@ -45,9 +48,27 @@ def prefix(parent: Call | None, conf: Mapping[str, Any]) -> str:
     return f"{parent.path}/r{RUN.get()}:"
 
 
+def own_step(metadata: Mapping[str, Any], conf: Mapping[str, Any]) -> int:
+    """The step a node runs in, as if nobody had ever forked its thread or changed its state."""
+    step: int = metadata.get("langgraph_step", 0)
+    return step - conf[AHEAD] if AHEAD in conf else step
+
+
 def branch(path: Sequence[Any]) -> str:
     """Which of several `Send`s of one superstep an execution belongs to."""
     return "" if path[0] == PULL else f".s{path[1]}"
+
+
+def _root(call: Call) -> NodeCall:
+    root = call.node
+    while root.parent is not None:
+        root = root.parent.node
+    return root
+
+
+def resumable(call: Call) -> bool:
+    """Whether what runs here is stored as it goes, so that it can be run on after a crash or a question."""
+    return bool(_root(call).config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINTER))
 
 
 def place(call: Call) -> str:
@@ -56,9 +77,7 @@ def place(call: Call) -> str:
     That is a graph, by its name; a graph above it that nobody governs, by the tasks it runs in; and,
     without a checkpointer, one run alone, as nothing can resume it.
     """
-    root = call.node
-    while root.parent is not None:
-        root = root.parent.node
+    root = _root(call)
     conf = root.config.get(CONF, {})
     tasks = str(conf.get(CONFIG_KEY_CHECKPOINT_NS) or "")
     if conf.get(CONFIG_KEY_CHECKPOINTER):

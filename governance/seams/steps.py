@@ -19,7 +19,7 @@ from governance.call import Call, NodeCall
 from governance.current import current_call
 from governance.seams.guard import guarded_conf
 from governance.seams.held import silent
-from governance.seams.identity import branch, prefix, session_of
+from governance.seams.identity import branch, own_step, prefix, session_of
 from governance.seams.lcel import Flat, Unchanged
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ class Step:
     def binding(self, parent: Call) -> tuple[Governance, str]:
         """Whose contracts bind a nested execution, and the place by which they name it."""
         governance, place = parent.governance, f"{parent.node.place}/{self.name}"
-        if self.root is not None and keeps_its_own(self.root, governance, place):
-            return self.root, self.name
+        own = None if self.root is None else governance.counterpart(self.root)
+        if own is not None and keeps_its_own(own, governance, place):
+            return own, self.name
         return governance, place
 
     def _bound(self, place: str, governance: Governance, parent: Call | None) -> Bound:
@@ -76,7 +77,7 @@ class Step:
         conf, metadata = config[CONF], config["metadata"]
         runtime = conf.get(CONFIG_KEY_RUNTIME)
         way = metadata.get("langgraph_path") or PULLED
-        path = f"{self.name}#{metadata.get('langgraph_step', 0)}"
+        path = f"{self.name}#{own_step(metadata, conf)}"
         pulled = way[0] == PULL
         if not pulled:
             path += branch(way)

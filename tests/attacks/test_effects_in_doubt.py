@@ -104,7 +104,9 @@ def test_an_error_that_a_tool_hands_over_as_its_answer_does_not_say_that_nothing
     twice(govern(one(node, checkpointer=InMemorySaver()), contracts=PAYING, sidecar=sidecar))
 
     assert [5] == paid
-    assert ["effect.intent", "effect.unsettled", "effect.intent"] == [row.kind for row in rows("effect.")]
+    assert ["effect.intent", "effect.unsettled", "effect.intent", "effect.parked"] == [
+        row.kind for row in rows("effect.")
+    ]
 
 
 def test_a_tool_that_declines_by_an_error_is_tried_again(sidecar: Sidecar, one: Any) -> None:

@@ -121,15 +121,38 @@ def test_a_retried_node_gives_its_tasks_the_paths_they_had(sidecar: Sidecar, row
     assert found[:2] == found[2:]
 
 
-def test_a_rewind_is_a_step_of_its_own(sidecar: Sidecar, rows: Any, thread: Any, line: Any) -> None:
-    """LangGraph writes a checkpoint for the rewind itself, so what an operator makes run again is a new place."""
+def test_a_rewind_comes_to_the_same_places(sidecar: Sidecar, rows: Any, thread: Any, line: Any) -> None:
+    """LangGraph counts a step for the rewind itself, in which no node ran; what happened before is found again."""
     graph = govern(line(compiled=saved(), a=quiet, b=quiet), contracts={"*": Contract()}, sidecar=sidecar)
     graph.invoke({"out": ""}, thread)
     before_b = next(s for s in graph.get_state_history(thread) if s.next == ("b",))
     with operator("ann", reason="what if"):
         graph.invoke(None, before_b.config)
+        again = next(s for s in graph.get_state_history(thread) if s.next == ("b",))
+        graph.invoke(None, again.config)
 
-    assert ["b#2", "b#3"] == paths(rows, "b")
+    assert ["b#2"] * 3 == paths(rows, "b")
+
+
+@pytest.mark.parametrize("as_node", ["a", "b"], ids=["the node that ran last", "the node that is next"])
+def test_a_change_of_state_moves_no_place(as_node: str, sidecar: Sidecar, rows: Any, thread: Any, line: Any) -> None:
+    """A change in the name of the node that is next stands in for its step; any other takes none."""
+    graph = govern(line(compiled=saved(), a=quiet, b=quiet, c=quiet), contracts={"*": Contract()}, sidecar=sidecar)
+    graph.invoke({"out": ""}, thread)
+    before_b = next(s for s in graph.get_state_history(thread) if s.next == ("b",))
+    with operator("ann", reason="what if"):
+        graph.invoke(None, graph.update_state(before_b.config, {"out": "x"}, as_node=as_node))
+
+    assert ["c#3", "c#3"] == paths(rows, "c")
+
+
+def test_a_change_of_state_leaves_no_trace_in_what_langgraph_shows(sidecar: Sidecar, thread: Any, line: Any) -> None:
+    graph = govern(line(compiled=saved(), a=quiet), contracts={"*": Contract()}, sidecar=sidecar)
+    graph.invoke({"out": ""}, thread)
+    with operator("ann", reason="what if"):
+        graph.update_state(thread, {"out": "x"}, as_node="a")
+
+    assert {"source": "update", "step": 2, "parents": {}} == graph.get_state(thread).metadata
 
 
 def test_tasks_of_one_function_are_told_apart(sidecar: Sidecar, rows: Any) -> None:

@@ -97,7 +97,9 @@ def test_other_arguments_at_a_finished_place_are_for_a_person(line: Any, sidecar
 
     graph = govern(line(n=(node, RETRIED)), contracts=MAY, sidecar=sidecar)
 
-    with pytest.raises(EffectInDoubt, match="pay was already called here with other arguments; a person has to decide"):
+    with pytest.raises(
+        EffectInDoubt, match="pay was already called here with other arguments; decide with `sidecar effects settle"
+    ):
         graph.invoke({"out": ""})
     assert [5] == bank.paid
 
@@ -107,7 +109,7 @@ def test_an_effect_that_failed_half_way_is_never_guessed(line: Any, sidecar: Sid
     graph = line(n=(lambda state: {"out": bank.tool.invoke({"amount": 5})}, RETRIED))
 
     with pytest.raises(
-        EffectInDoubt, match="pay began earlier and nobody saw how it ended; look, then settle it by hand"
+        EffectInDoubt, match="pay began earlier and nobody saw how it ended; look, then settle it with `sidecar effects"
     ):
         govern(graph, contracts=MAY, sidecar=sidecar).invoke({"out": ""})
     assert [5] == bank.paid

@@ -14,7 +14,7 @@ import pytest
 from langchain_core.messages import ToolMessage
 
 from governance.plane.control import Control
-from governance.plane.effects import Effects, Finished, Fresh, InDoubt, Running
+from governance.plane.effects import Effects, Finished, Fresh, InDoubt, Intent, Running
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,9 +27,7 @@ def effects(tmp_path: Path) -> Iterator[Effects]:
 
 
 def begin(effects: Effects, key: str = "s/p", digest: str = "d", execution: str = "e") -> Any:
-    return effects.begin(
-        key, session="s", tool="pay", digest=digest, args="{}", execution=execution, business=None
-    )  # fmt: skip
+    return effects.begin(Intent(key, "s", "pay", digest, "{}", execution))
 
 
 def test_a_place_is_fresh_once(effects: Effects) -> None:
@@ -79,7 +77,7 @@ def test_work_whose_lease_has_not_run_out_is_nobody_elses(tmp_path: Path) -> Non
 @pytest.mark.parametrize("outcome", ["paid", None, 3, {"a": [1, 2]}, ToolMessage("paid", tool_call_id="c")])
 def test_a_finished_effect_gives_its_outcome_as_the_value_it_was(outcome: Any, effects: Effects) -> None:
     begin(effects)
-    effects.finish("s/p", outcome)
+    effects.finish("s/p", "e", outcome)
 
     assert Finished("d", outcome) == begin(effects, digest="other")
 
@@ -93,7 +91,7 @@ def test_an_intent_that_was_withdrawn_is_forgotten(effects: Effects) -> None:
 
 def test_a_finished_effect_cannot_be_withdrawn(effects: Effects) -> None:
     begin(effects)
-    effects.finish("s/p", "paid")
+    effects.finish("s/p", "e", "paid")
     effects.withdraw("s/p", "e")
 
     assert isinstance(begin(effects), Finished)
@@ -130,11 +128,11 @@ def test_of_many_at_one_place_one_begins(many: int, shared: bool, effects: Effec
 KILLED = """
 import os, sys
 from governance.plane.control import Control
-from governance.plane.effects import Effects
+from governance.plane.effects import Effects, Intent
 effects = Effects(Control(sys.argv[1]), lease=0.2)
-print(type(effects.begin("s/p", session="s", tool="pay", digest="d", args="{}", execution="e", business=None)).__name__)
+print(type(effects.begin(Intent("s/p", "s", "pay", "d", "{}", "e"))).__name__)
 if sys.argv[2] == "finished":
-    effects.finish("s/p", "paid")
+    effects.finish("s/p", "e", "paid")
 sys.stdout.flush()
 os.kill(os.getpid(), 9)
 """

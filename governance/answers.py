@@ -1,0 +1,91 @@
+"""What a model or a tool answered, as data, and the answer again: what replay and recovery give in a call's place."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
+from langgraph.types import Command
+
+from governance import canonical
+
+SEEN = 20_000
+"""Messages whose digests are remembered."""
+Answer = Mapping[str, Any]
+"""`form` says which method of a model it came from; `said` is what was answered: messages or texts."""
+
+
+def told(result: Any) -> Answer | None:
+    """The answer as data; None where it is of no form that could be given back (a stream of events)."""
+    if isinstance(result, (str, BaseMessage)):
+        return {"form": "one", "said": result}
+    if isinstance(result, ChatResult):
+        return {"form": "chat", "said": [generation.message for generation in result.generations]}
+    if isinstance(result, LLMResult):
+        return {"form": "many", "said": [[_said(one) for one in part] for part in result.generations]}
+    if isinstance(result, list) and all(isinstance(one, (str, BaseMessage)) for one in result):
+        return {"form": "batch", "said": result}
+    return None
+
+
+def given_back(answer: Answer) -> Any:
+    """What the model's method returned, from what `told` made of it; raises `ValueError` for another form."""
+    form, said = answer["form"], answer["said"]
+    if form in ("one", "batch"):
+        return said
+    if form == "chat":
+        return ChatResult(generations=[ChatGeneration(message=message) for message in said])
+    if form == "many":
+        return LLMResult(generations=[[_generation(one) for one in part] for part in said])
+    raise ValueError(f"an answer must have the form 'one', 'chat', 'many' or 'batch', not {form!r}")
+
+
+def outcome_for(call_id: str | None, name: str, outcome: Any) -> Any:
+    """What a tool returned once, in the form that this caller expects: it may have been called in the other one."""
+    is_message = isinstance(outcome, ToolMessage)
+    if call_id is None:
+        return outcome.content if is_message else outcome
+    if is_message:  # the model may ask under a new id, and its provider wants the answer under that one
+        return outcome.model_copy(update={"tool_call_id": call_id})
+    if isinstance(outcome, (Command, BaseMessage)):
+        return outcome
+    text = outcome if isinstance(outcome, str) else canonical.text(outcome)
+    return ToolMessage(text, tool_call_id=call_id, name=name)
+
+
+def prompt_digest(model: str, messages: Sequence[Any], options: Mapping[str, Any]) -> str:
+    """Digest of what a model is asked, without what differs each time it is made: ids and accounts of tokens.
+
+    A message that was seen before costs half a microsecond: a step costs what is new in it.
+    """
+    found = hashlib.sha256(canonical.encode([model, dict(options)]))
+    for message in messages:
+        found.update(_digest(message))
+    return found.hexdigest()
+
+
+def _digest(message: Any) -> bytes:
+    if not isinstance(message, BaseMessage):
+        return hashlib.sha256(canonical.encode(message)).digest()
+    calls = getattr(message, "tool_calls", None)
+    if calls or not isinstance(message.content, str):
+        said = [(call["name"], call["args"]) for call in calls or ()]
+        return _text_digest(message.type, message.name, canonical.text([message.content, said]))
+    return _text_digest(message.type, message.name, message.content)
+
+
+@functools.lru_cache(maxsize=SEEN)
+def _text_digest(kind: str, name: str | None, text: str) -> bytes:
+    return hashlib.sha256(canonical.encode([kind, name, text])).digest()
+
+
+def _said(generation: Any) -> Any:
+    return generation.message if isinstance(generation, ChatGeneration) else generation.text
+
+
+def _generation(said: Any) -> Generation:
+    return ChatGeneration(message=said) if isinstance(said, BaseMessage) else Generation(text=said)
