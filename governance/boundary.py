@@ -12,7 +12,7 @@ from typing import Any
 
 from langgraph.errors import GraphInterrupt
 
-from governance import chain
+from governance import chain, streams
 from governance.call import Call, ModelCall, NodeCall, ToolCall
 from governance.current import CURRENT
 from governance.errors import ContractViolation
@@ -162,7 +162,7 @@ def stream_inner(
             yield piece
 
     filters = call.governance.chain(call.boundary, call.contract)
-    yield from chain.stream(chain.Chain(filters, call), inside, fold)
+    yield from streams.stream(chain.Chain(filters, call), inside, fold)
 
 
 async def astream_inner(
@@ -187,7 +187,7 @@ async def astream_inner(
                 await pieces.aclose()
 
     filters = call.governance.chain(call.boundary, call.contract)
-    async for piece in chain.astream(chain.Chain(filters, call), inside, fold):
+    async for piece in streams.astream(chain.Chain(filters, call), inside, fold):
         yield piece
 
 

@@ -1,4 +1,4 @@
-"""Runs a chain of filters around a call: two loops, a stack machine, and drivers of a few lines each.
+"""Runs a chain of filters around a call: two loops, and a stack machine that drivers of a few lines perform.
 
 Most filters only look at a call and at its result; then `enter` and `leave` are all that runs. Where
 one has something to ask, the machine decides what happens next, and a driver performs it, plainly or
@@ -9,30 +9,14 @@ slot they hold is released.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import threading
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from types import GeneratorType
 from typing import Any
 
 from langgraph.errors import GraphBubbleUp
 
 from governance.call import After, Effect, Entered, Filter, Hold, Proceed, Slot
-from governance.current import mark_place, unmark_place
-from governance.drivers import acarry_out, carry_out
-from governance.errors import DeadlineExceeded, Refusal
-
-
-class _Stopped(Exception):
-    """Carries a `StopIteration` through generators, which would turn it into a `RuntimeError`."""
-
-    def __init__(self, original: BaseException) -> None:
-        super().__init__(original)
-        self.original = original
+from governance.drivers import Stopped, adrive, drive
 
 
 class Chain:
@@ -134,7 +118,7 @@ class Chain:
                 error = raised
             effect = None
         if error is not None:
-            raise error.original if isinstance(error, _Stopped) else error
+            raise error.original if isinstance(error, Stopped) else error
         self.result = value
         return None
 
@@ -216,171 +200,3 @@ def leave(filters: Sequence[Filter], entered: list[Any], call: Any, value: Any) 
         tell(entered, call, error)
         raise
     return value
-
-
-def drive(chain: Chain, perform: Callable[[Any], Any]) -> Any:
-    """Perform in sync code what a chain asks for."""
-    try:
-        effect = chain.start()
-        while effect is not None:
-            try:
-                if type(effect) is Proceed:
-                    value = perform(effect.call) if effect.within is None else _bounded(effect, perform)
-                else:
-                    value = carry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(_Stopped(error) if isinstance(error, StopIteration) else error)
-            else:
-                effect = chain.send(value)
-        return chain.result
-    except BaseException as error:
-        chain.close(error)
-        raise
-
-
-async def adrive(chain: Chain, perform: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Perform in async code what a chain asks for."""
-    try:
-        effect = chain.start()
-        while effect is not None:
-            try:
-                if type(effect) is Proceed:
-                    value = await (perform(effect.call) if effect.within is None else _abounded(effect, perform))
-                else:
-                    value = await acarry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(error)
-            else:
-                effect = chain.send(value)
-        return chain.result
-    except BaseException as error:
-        chain.close(error)
-        raise
-
-
-def stream(chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable[[list[Any]], Any]) -> Iterator[Any]:
-    """Drive a chain around a stream: pieces pass as they come, `fold` makes the result of them."""
-    try:
-        effect, passed = chain.start(), False
-        while effect is not None:
-            pieces: list[Any] = []
-            try:
-                if type(effect) is Proceed:
-                    for piece in produce(effect.call):
-                        pieces.append(piece)
-                        passed = True
-                        yield piece
-                    value = fold(pieces)
-                else:
-                    value = carry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(error)
-            else:
-                effect = chain.send(value)
-        if not passed:
-            yield chain.result
-    except BaseException as error:
-        chain.close(error)
-        raise
-
-
-async def astream(
-    chain: Chain, produce: Callable[[Any], AsyncGenerator[Any, None]], fold: Callable[[list[Any]], Any]
-) -> AsyncIterator[Any]:
-    """`stream` for async code; a consumer that goes away ends the producer before the filters."""
-    try:
-        effect, passed = chain.start(), False
-        while effect is not None:
-            pieces: list[Any] = []
-            try:
-                if type(effect) is Proceed:
-                    async with aclosing(produce(effect.call)) as produced:
-                        async for piece in produced:
-                            pieces.append(piece)
-                            passed = True
-                            yield piece
-                    value = fold(pieces)
-                else:
-                    value = await acarry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(error)
-            else:
-                effect = chain.send(value)
-        if not passed:
-            yield chain.result
-    except BaseException as error:
-        chain.close(error)
-        raise
-
-
-def _bounded(effect: Proceed, perform: Callable[[Any], Any]) -> Any:
-    """Wait no longer than allowed; a thread that goes on is refused whatever it tries to start."""
-    done: Future[Any] = Future()
-    context, deadline = contextvars.copy_context(), _Deadline(effect)
-
-    def work() -> None:
-        mark = mark_place(effect.call)
-        try:
-            value = context.run(perform, effect.call)
-        except BaseException as error:
-            deadline.ended()
-            done.set_exception(error)
-        else:
-            deadline.ended()
-            done.set_result(value)
-        finally:
-            unmark_place(mark)
-
-    threading.Thread(target=work, name=f"sidecar-{effect.call.name}", daemon=True).start()
-    finished, _ = wait((done,), effect.within)
-    if not finished or deadline.missed:
-        raise deadline.refusal()
-    return done.result()
-
-
-async def _abounded(effect: Proceed, perform: Callable[[Any], Awaitable[Any]]) -> Any:
-    deadline = _Deadline(effect)
-
-    async def work() -> Any:
-        mark = mark_place(effect.call)
-        try:
-            return await perform(effect.call)
-        finally:
-            unmark_place(mark)
-            deadline.ended()
-
-    task = asyncio.ensure_future(work())
-    try:
-        finished, _ = await asyncio.wait((task,), timeout=effect.within)
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-    if not finished or deadline.missed:
-        late = deadline.refusal()
-        task.cancel()  # not awaited: code that swallows the cancellation must not hold the run
-        raise late from (task.exception() if finished and not task.cancelled() else None)
-    return task.result()
-
-
-class _Deadline:
-    """Tells late from in time by the clock: code that blocks its loop is late before any timer can say so."""
-
-    def __init__(self, effect: Proceed) -> None:
-        self.effect = effect
-        self.started = time.monotonic()
-        self.missed = False
-
-    def ended(self) -> None:
-        self.missed = time.monotonic() - self.started > (self.effect.within or 0.0)
-
-    def refusal(self) -> Refusal:
-        node, within = self.effect.call.node, self.effect.within
-        return node.refuse(DeadlineExceeded(f"{node.place} took longer than {within} s", seconds=within))

@@ -1,18 +1,27 @@
-"""Performs in sync and in async code what a chain asks for, up to where the rest of the code has to run."""
+"""Perform in sync and in async code what a chain asks for: to its end, or to where other code has to run."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import GraphBubbleUp
 
 from governance.call import Effect, Proceed, Run, Sleep
+from governance.deadlines import abounded, bounded
 
 if TYPE_CHECKING:
     from governance.chain import Chain
+
+
+class Stopped(Exception):
+    """Carries a `StopIteration` through generators, which would turn it into a `RuntimeError`."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(original)
+        self.original = original
 
 
 def carry_out(effect: Effect) -> Any:
@@ -31,6 +40,50 @@ async def acarry_out(effect: Effect) -> Any:
     if isinstance(effect, Run):
         return await (effect.awork() if effect.awork else asyncio.to_thread(effect.work))
     raise TypeError(f"a filter yielded {effect!r}; expected Proceed, Sleep, Hold or Run")
+
+
+def drive(chain: Chain, perform: Callable[[Any], Any]) -> Any:
+    """Perform in sync code what a chain asks for."""
+    try:
+        effect = chain.start()
+        while effect is not None:
+            try:
+                if type(effect) is Proceed:
+                    value = perform(effect.call) if effect.within is None else bounded(effect, perform)
+                else:
+                    value = carry_out(effect)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                effect = chain.throw(Stopped(error) if isinstance(error, StopIteration) else error)
+            else:
+                effect = chain.send(value)
+        return chain.result
+    except BaseException as error:
+        chain.close(error)
+        raise
+
+
+async def adrive(chain: Chain, perform: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Perform in async code what a chain asks for."""
+    try:
+        effect = chain.start()
+        while effect is not None:
+            try:
+                if type(effect) is Proceed:
+                    value = await (perform(effect.call) if effect.within is None else abounded(effect, perform))
+                else:
+                    value = await acarry_out(effect)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                effect = chain.throw(error)
+            else:
+                effect = chain.send(value)
+        return chain.result
+    except BaseException as error:
+        chain.close(error)
+        raise
 
 
 def advance(chain: Chain, step: Callable[[], Effect | None]) -> Proceed | None:
