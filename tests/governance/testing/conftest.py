@@ -10,6 +10,10 @@ from langchain_openai import ChatOpenAI
 
 Model = Callable[[str], ChatOpenAI]
 
+# pytest's runs within this process forget the modules that they were the first to import. A client imports some of
+# its own only when one is made; what it had imported before, and still holds, would then be others.
+ChatOpenAI(model="m", base_url="http://127.0.0.1:9", api_key="none")
+
 
 @pytest.fixture
 def model() -> Model:
