@@ -6,7 +6,6 @@ full hashing and group commit. Peers' figures stand in docs/ledger.md.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import multiprocessing
 import resource
@@ -19,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.options import options_of
 from benchmarks.overhead import astep, governed
 from benchmarks.postgres import empty_schema, server
 from benchmarks.report import Target, report
@@ -167,11 +167,10 @@ def on_postgres(events: int, writers: int, folder: Path) -> tuple[dict[str, floa
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer events; ends within 50 s")
-    parser.add_argument("--json", action="store_true", help="print the JSON line only")
-    parser.add_argument("--data", help="not used: this benchmark makes its own events")
-    options = parser.parse_args(argv)
+    wanted = options_of(
+        "ledger", __doc__, quick="fewer events; ends within 50 s", data="not used: this benchmark makes its own events"
+    )
+    options = wanted.parse_args(argv)
     events, flat, writers = (30_000, 300_000, 3_000) if options.quick else (300_000, 1_000_000, 50_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

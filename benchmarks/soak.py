@@ -7,7 +7,6 @@ and the end.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import os
@@ -23,6 +22,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from rich.progress import track
 
+from benchmarks.options import options_of
 from benchmarks.report import Target, report
 from governance import Contract, GovernanceError, Sidecar, SideEffect, Tool, Verdict, at_most, declares, govern
 
@@ -91,11 +91,10 @@ def once(graph: Any, number: int) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 runs instead of 10,000")
-    parser.add_argument("--json", action="store_true", help="print the JSON line only")
-    parser.add_argument("--data", help="not used: this benchmark makes its own sessions")
-    options = parser.parse_args(argv)
+    wanted = options_of(
+        "soak", __doc__, quick="2,000 runs instead of 10,000", data="not used: this benchmark makes its own sessions"
+    )
+    options = wanted.parse_args(argv)
     runs = 2_000 if options.quick else 10_000
     if not Path("/proc/self/statm").exists():
         print("this benchmark reads /proc and runs on Linux only", file=sys.stderr)

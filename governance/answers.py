@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import BaseMessage, ToolMessage
@@ -45,16 +46,33 @@ def given_back(answer: Answer) -> Any:
 
 
 def outcome_for(call_id: str | None, name: str, outcome: Any) -> Any:
-    """What a tool returned once, in the form that this caller expects: it may have been called in the other one."""
-    is_message = isinstance(outcome, ToolMessage)
+    """What a tool returned once, in the form that this caller expects: it may have been called in the other one.
+
+    A model may ask under a new id, and its provider wants the answer under that one.
+    """
     if call_id is None:
-        return outcome.content if is_message else outcome
-    if is_message:  # the model may ask under a new id, and its provider wants the answer under that one
+        return outcome.content if isinstance(outcome, ToolMessage) else outcome
+    if isinstance(outcome, ToolMessage):
         return outcome.model_copy(update={"tool_call_id": call_id})
-    if isinstance(outcome, (Command, BaseMessage)):
-        return outcome
+    if isinstance(outcome, Command):
+        return replace(outcome, update=_under(call_id, outcome.update))
+    if isinstance(outcome, BaseMessage) or (isinstance(outcome, list) and any(map(_is_answer, outcome))):
+        return _under(call_id, outcome)
     text = outcome if isinstance(outcome, str) else canonical.text(outcome)
     return ToolMessage(text, tool_call_id=call_id, name=name)
+
+
+def _is_answer(outcome: Any) -> bool:
+    return isinstance(outcome, (Command, ToolMessage))
+
+
+def _under(call_id: str, value: Any) -> Any:
+    """The messages of a tool in an update, under the id of the call that they answer now."""
+    if isinstance(value, Mapping):
+        return {key: _under(call_id, one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_under(call_id, one) for one in value)
+    return outcome_for(call_id, "", value) if _is_answer(value) else value
 
 
 def prompt_digest(model: str, messages: Sequence[Any], options: Mapping[str, Any]) -> str:

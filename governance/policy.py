@@ -54,7 +54,7 @@ class LedgerPolicy:
     min_free: str = "200MB"
     """Room on the disk below which there is a warning; below a quarter of it nothing runs."""
     wait: int = 10
-    """Seconds a call waits for a disk that is too slow before it is refused."""
+    """Seconds a call waits for a disk that is too slow, or a server that is away, before it is refused."""
 
     def __post_init__(self) -> None:
         if self.payloads not in PAYLOADS:

@@ -50,8 +50,9 @@ class CommandLine(TyperGroup):
 
     debug = False
 
-    # Everybody passes the rest by keyword, so `extra` may hold what the parent names.
-    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
+    def main(  # type: ignore[override]  # everybody passes the rest by keyword: `extra` holds what the parent names
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
         warnings.showwarning = _warn
         try:
             code = super().main(args, standalone_mode=False, **extra)

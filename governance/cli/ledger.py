@@ -20,6 +20,11 @@ from governance.plane.ledger_settings import key_of
 from governance.plane.ledger_store import store_of
 from governance.plane.verify import Verification, verify
 
+UNEXPECTED = (
+    "it calls itself an archive, and that only its ledger can confirm: give that as --ledger, and this as --archive; "
+    "or say --is-archive to check it by itself"
+)
+
 app = typer.Typer(help="Read the record, prove that it is whole, and let go of what must go.", no_args_is_help=True)
 
 
@@ -51,6 +56,10 @@ def verify_(
         list[Path] | None,
         typer.Option("--archive", metavar="FILE", help="Where archived sessions are; may be repeated."),
     ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option("--is-archive", help="What is checked is an archive, and nothing of it is looked for elsewhere."),
+    ] = False,
     ledger: Source = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,15 +74,18 @@ def verify_(
             place, heads=known, anchors=anchors, archives=archive or (), key=key_of(local_policy().ledger),
             progress=lambda done, all_: bar.update(task, completed=done, total=all_),
         )  # fmt: skip
+    if alone and not found.is_archive:
+        raise Failure(f"{store_of(place).name} does not call itself an archive; leave --is-archive out")
+    passes = found.ok and alone == found.is_archive
     if as_json:
-        print_json(_report(found))
+        print_json({"ok": passes, **_report(found)})
     else:
         for problem in found.problems:
             OUT.print(str(problem), markup=False)
-        OUT.print(f"{store_of(place).name}: {_verdict(found)}", markup=False)
-        if found.archived and not archive:
-            ERR.print(f"{len(found.archived)} archived sessions were not looked at; give their --archive FILE")
-    if not found.ok:
+        OUT.print(f"{store_of(place).name}: {_verdict(found)}{_unseen(found)}", markup=False)
+    if found.is_archive and not alone:
+        ERR.print(UNEXPECTED)
+    if not passes:
         raise typer.Exit(Code.FAILED)
 
 
@@ -105,6 +117,15 @@ def _verdict(found: Verification) -> str:
     return f"{what}; {found.events} events in {found.sessions} sessions"
 
 
+def _unseen(found: Verification) -> str:
+    """What the verdict does not speak of."""
+    if not found.unseen:
+        return ""
+    where = f" ({', '.join(found.archives)})" if found.archives else ""
+    rows, sessions = sum(found.unseen.values()), len(found.unseen)
+    return f"; NOT looked at: {rows} events of {sessions} archived sessions; give their --archive FILE{where}"
+
+
 def _head(given: str) -> tuple[str, tuple[int, str]]:
     session, n, digest = (["", "", *given.rsplit(":", 2)])[-3:]
     if not (session and n.isdigit() and digest):
@@ -114,13 +135,14 @@ def _head(given: str) -> tuple[str, tuple[int, str]]:
 
 def _report(found: Verification) -> dict[str, Any]:
     return {
-        "ok": found.ok,
         "events": found.events,
         "sessions": found.sessions,
         "problems": [{"session": p.session, "n": p.n, "what": p.what} for p in found.problems],
         "heads": [f"{session}:{n}:{digest}" for session, (n, digest) in found.heads.items()],
         "anchor": found.anchor._asdict() if found.anchor else None,
+        "is_archive": found.is_archive,
         "archived": list(found.archived),
+        "unseen": {"sessions": list(found.unseen), "events": sum(found.unseen.values()), "archives": found.archives},
     }
 
 

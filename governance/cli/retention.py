@@ -10,10 +10,11 @@ import typer
 from rich.progress import Progress
 
 from governance.cli.exits import Failure
-from governance.cli.places import ERR, OUT, AsJson, By, Reason, local_principal, print_json
+from governance.cli.places import ERR, OUT, AsJson, By, ControlPath, Reason, local_principal, places, print_json
 from governance.cli.records import Source, opened
-from governance.plane import retention
+from governance.plane import erasure, retention
 from governance.plane.amounts import span
+from governance.plane.ledger_store import is_server
 from governance.plane.retention import Done
 
 Older = Annotated[str, typer.Option("--older", metavar="SPAN", help="Such as 90d, 12h or 1y.")]
@@ -30,9 +31,13 @@ def erase(
     by: By = None,
     reason: Reason = "",
     ledger: Source = None,
+    control: ControlPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase the payloads of a session, or of all sessions of a person; the chain stays whole."""
+    """Erase the payloads of a session, or of all sessions of a person, here and in the control file.
+
+    The chain stays whole, and an effect that happened still happens no second time.
+    """
     if (session is None) == (person is None):
         raise Failure("expected a SESSION or --person ID, and one of them only")
     who = local_principal(by)
@@ -44,6 +49,10 @@ def erase(
         if archive is not None and not archive.is_file():
             raise Failure(f"no archive at {archive}; name the file that `sidecar ledger archive` wrote")
         done = retention.erase(record, found, by=f"{who.how}:{who.name}", reason=reason, archive=archive)
+    where = places(Path(ledger) if ledger and not is_server(ledger) else None, control)
+    if where.control.exists():
+        with closing(where.open_control()) as switch:
+            erasure.erase(switch, found)
     _say(done, f"erased {done.payloads} payloads of {len(done.sessions)} sessions", as_json)
 
 

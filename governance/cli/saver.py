@@ -115,7 +115,7 @@ async def _is_blocking(graph: Any, config: Any) -> bool:
     """Whether the graph's own checkpointer serves only sync code (`SqliteSaver`, `PostgresSaver`)."""
     try:
         await graph.checkpointer.aget_tuple(config)
-    except NotImplementedError:
+    except NotImplementedError:  # so says a saver that has only the sync half
         return True
     return False
 

@@ -17,14 +17,14 @@ class ReusedAnswers:
     def __call__(self, call: ModelCall) -> Flow:
         if not _may_matter(call):
             return (yield Proceed(call))
-        prompt = prompt_digest(call.name, call.messages, call.options)
-        answer = yield from _said(call, prompt)
+        question = _question(call, prompt_digest(call.name, call.messages, call.options))
+        answer = yield from _said(call, question)
         if answer is not None:
             return given_back(answer)
         result = yield Proceed(call)
         said = told(result)
         if said is not None:
-            yield from _keep(call, prompt, said)
+            yield from _keep(call, question, said)
         return result
 
 
@@ -35,19 +35,29 @@ class ReusedReads:
         effect = call.governance.effect(call)
         if (effect is not None and effect.changes) or not _may_matter(call):
             return (yield Proceed(call))
-        asked = canonical.digest([call.name, {k: v for k, v in call.args.items() if k not in call.injected}])
-        answer = yield from _said(call, asked)
+        args = {name: value for name, value in call.args.items() if name not in call.injected}
+        question = _question(call, canonical.digest([call.name, args]))
+        answer = yield from _said(call, question)
         if answer is not None:
             call.reused = True
             return outcome_for(call.call_id, call.name, answer["said"])
         result = yield Proceed(call)
-        yield from _keep(call, asked, {"form": "tool", "said": result})
+        yield from _keep(call, question, {"form": "tool", "said": result})
         return result
 
 
-def _said(call: ModelCall | ToolCall, asked: str) -> Generator[Effect, Any, Answer | None]:
-    answers, place = call.governance.effects.answers, _place(call)
-    answer: Answer | None = yield Run(lambda: answers.at(place, asked) if _stands(call) else None)
+def _question(call: ModelCall | ToolCall, asked: str) -> tuple[str, str]:
+    """Where it is asked, and what, with a number where that is asked again there.
+
+    Not by the call's own ordinal: threads of a node begin in another order each time.
+    """
+    place = _place(call).rpartition(".")[0]
+    return place, f"{asked}.{call.node.next_ordinal(f'{place}:{asked}')}"
+
+
+def _said(call: ModelCall | ToolCall, question: tuple[str, str]) -> Generator[Effect, Any, Answer | None]:
+    answers = call.governance.effects.answers
+    answer: Answer | None = yield Run(lambda: answers.at(*question) if _stands(call) else None)
     if answer is not None:
         call.governance.ledger.record(
             call.session.id, f"{call.boundary}.reused", path=call.path, actor=call.name,
@@ -56,8 +66,9 @@ def _said(call: ModelCall | ToolCall, asked: str) -> Generator[Effect, Any, Answ
     return answer
 
 
-def _keep(call: ModelCall | ToolCall, asked: str, answer: Answer) -> Generator[Effect, Any, None]:
-    said = Said(_place(call), call.session.id, asked, answer)
+def _keep(call: ModelCall | ToolCall, question: tuple[str, str], answer: Answer) -> Generator[Effect, Any, None]:
+    place, asked = question
+    said = Said(place, call.session.id, asked, answer)
     yield Run(lambda: call.governance.effects.answers.keep(said))
 
 

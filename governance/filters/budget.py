@@ -15,11 +15,17 @@ COUNTER = MessageCounter()
 
 
 class Reservation:
-    """Tokens set aside in the allowances of nodes; whatever way the call ends, the difference goes back."""
+    """Tokens set aside in the allowances of nodes; whatever way the call ends, the difference goes back.
 
-    def __init__(self, call: ModelCall, tokens: int) -> None:
+    One event tells how that went, once the model may have been asked: a call that is refused moves nothing.
+    """
+
+    def __init__(self, call: ModelCall, tokens: int, total: int | None) -> None:
         self.call = call
         self.tokens = tokens
+        self.total = total
+        """What the session may use in all."""
+        self.asked = False
         self.used: int | None = 0
         """None from the moment the model is asked until it said what it used."""
 
@@ -44,6 +50,24 @@ class Reservation:
             for node in _nodes_above(self.call):
                 node.tokens += used - self.tokens
         self.call.spent = used
+        if self.asked:
+            self._tell(used)
+
+    def _tell(self, used: int) -> None:
+        """What was set aside, what was used of it, and what is left wherever there is a limit."""
+        call, left = self.call, []
+        if self.total is not None:
+            left.append({"of": "session", "left": max(0, self.total - call.session.tokens), "total": self.total})
+        for node in _nodes_above(call):
+            if node.bound.enforced and node.contract.tokens is not None:
+                allowance = node.contract.tokens
+                left.append({"of": node.place, "left": max(0, allowance - node.tokens), "total": allowance})
+        body = {"execution": call.execution, "left": left, "reserved": self.tokens, "used": used}
+        if self.used is None:
+            body["unsettled"] = True  # nobody said what was used
+        call.governance.ledger.record(
+            call.session.id, "budget.settled", path=call.path, actor=call.name, body=body
+        )  # fmt: skip
 
 
 class Budget:
@@ -57,13 +81,13 @@ class Budget:
             call.spent = usage(result)  # nothing to keep within: the provider's own account is enough
             return result
         call.prompt_tokens = COUNTER.count(call.messages) + COUNTER.options(call.options)
-        reservation = Reservation(call, call.prompt_tokens + answer_tokens(call, policy.answer_tokens))
+        reservation = Reservation(call, call.prompt_tokens + answer_tokens(call, policy.answer_tokens), total)
         yield Hold(reservation)
         if total is not None:
             reserved = yield Run(lambda: budgets.reserve(session, reservation.tokens, total))
             if not reserved.granted:
                 raise reservation.short("the session", reserved.left, total)
-        reservation.used = None
+        reservation.asked, reservation.used = True, None
         result = yield Proceed(call)
         answered = messages_of(result)
         if answered:  # a stream of events that is only beginning is charged what was reserved

@@ -13,8 +13,9 @@ from langgraph.types import Command, Send
 from governance import canonical
 from governance.call import After, Flow, ModelCall, NodeCall, Proceed, Run, ToolCall, also_told
 from governance.errors import GovernanceError, Revise
-from governance.plane.ledger import QUEUE_LIMIT, encoded
+from governance.plane.ledger import encoded
 from governance.plane.ledger_rows import Facts
+from governance.plane.waiting import EVENTS as QUEUE_LIMIT
 
 
 def node_record(call: NodeCall) -> After | Flow | None:

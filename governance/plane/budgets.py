@@ -43,7 +43,10 @@ class Budgets:
         return Reserved(granted, max(0, total - used))
 
     def settle(self, session: Session, difference: int) -> None:
-        """Correct what was reserved by what was used more, or less (blocking)."""
+        """Correct what was reserved by what was used more, or less (blocking).
+
+        `session.tokens` is then what the whole session has used and reserved, in every process.
+        """
         with self.control.transaction() as db:
             row = db.execute("SELECT tokens FROM budgets WHERE session=?", (session.id,)).fetchone()
             session.tokens = (row[0] if row else session.tokens) + difference

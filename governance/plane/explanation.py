@@ -13,6 +13,8 @@ Row = Mapping[str, Any]
 Payload = Callable[[str, str], str | None]
 """Session and digest to the text of a payload; None where it is not kept any more."""
 SHOWN = 600
+END = "__end__"
+"""LangGraph's name for the end of a graph."""
 OUTCOMES = ("answer", "result", "update")
 """Payloads that are told last: what came of the others."""
 
@@ -76,7 +78,8 @@ def sentence(row: Row, payload: Payload) -> str:
 
 def _node_begun(row: Row, body: Mapping[str, Any], word: str) -> str:
     again = f", attempt {body['attempt']}" if body.get("attempt", 1) != 1 else ""
-    return f"Node {row['actor']} began{again}, under the contract {body.get('contract')}."
+    policy = f" and the policy {body['policy']}" if body.get("policy") else ""
+    return f"Node {row['actor']} began{again}, under the contract {body.get('contract')}{policy}."
 
 
 def _node(row: Row, body: Mapping[str, Any], word: str) -> str:
@@ -90,6 +93,8 @@ def _node(row: Row, body: Mapping[str, Any], word: str) -> str:
 
 def _model(row: Row, body: Mapping[str, Any], word: str) -> str:
     rules = f" (policy {body['policy']})" if body.get("policy") else ""
+    if word == "reused":
+        return f"The model {row['actor']} was not asked again: what it had said here before was taken."
     if word == "ended":
         return f"The model {row['actor']} was asked{rules}: {body.get('tokens', 0)} tokens, {_span(body)}."
     return f"Asking the model {row['actor']} {_ended(word)}{_why(body)}{rules}."
@@ -99,6 +104,8 @@ def _tool(row: Row, body: Mapping[str, Any], word: str) -> str:
     rules = f", under the contract {body['contract']} and the policy {body['policy']}" if body.get("policy") else ""
     if word == "answered":
         return f"The refusal of {row['actor']} was given to its caller as an answer{_why(body)}."
+    if word == "reused":
+        return f"The tool {row['actor']} was not called again: what it had answered here before was taken."
     ended = f"was called with {_json(body.get('args'))}"
     if word == "ended":
         return f"The tool {row['actor']} {ended}{rules}; it took {_span(body)}."
@@ -133,8 +140,27 @@ def _effect(row: Row, body: Mapping[str, Any], word: str) -> str:
         "reconciled": "was found to have happened in a run that was cut off",
         "repeated": "was done again, which the tool declares to be harmless or has looked up",
         "parked": "was set aside for a person to look into",
+        "fenced": "ended too late: its lease had run out, and another run had judged it meanwhile",
     }
-    return f"The effect {row['actor']} {said.get(word, word)}."
+    return f"The effect {row['actor']} {said.get(word, word)}{_because(body.get('reason'))}."
+
+
+def _settled(row: Row, body: Mapping[str, Any], word: str) -> str:
+    what = f"the effect {body.get('tool')} ({str(body.get('effect', ''))[:8]})"
+    return f"{row['actor']} settled {what}: {body.get('finding')}{_because(body.get('reason'))}."
+
+
+def _budget(row: Row, body: Mapping[str, Any], word: str) -> str:
+    left = [f"{one['of']} has {one['left']} of {one['total']} left" for one in body.get("left") or ()]
+    used = "all count, as nobody said how many were used" if body.get("unsettled") else f"{body.get('used')} were used"
+    rest = f"; {', '.join(left)}" if left else ""
+    return f"For asking {row['actor']}, {body.get('reserved')} tokens were set aside and {used}{rest}."
+
+
+def _route(row: Row, body: Mapping[str, Any], word: str) -> str:
+    said = [f"went on to {name}" if name != END else "ended here" for name in body.get("to") or ()]
+    said += [f"sent {count} message{'s' * (count != 1)} to {name}" for name, count in (body.get("sent") or {}).items()]
+    return f"After {row['actor']}, the conditional edge {' and '.join(said) or 'went nowhere'}."
 
 
 def _other(row: Row, body: Mapping[str, Any], word: str) -> str:
@@ -151,7 +177,10 @@ _TOLD: dict[str, Callable[[Row, Mapping[str, Any], str], str]] = {
     "gate": _gate,
     "approval": _approval,
     "effect.intent": _intent,
+    "effect.settled": _settled,
     "effect": _effect,
+    "budget": _budget,
+    "route": _route,
 }
 
 

@@ -9,8 +9,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ import orjson
 
 from governance.errors import LedgerError
 from governance.plane import ledger_schema as schema
+from governance.plane.archives import MARK
+from governance.plane.bulk import EVENT, HEAD, insert_all
+from governance.plane.ledger_reader import connect, open_file
 from governance.plane.ledger_rows import (
-    COLUMNS,
     NO_HEAD,
     Batch,
     Event,
@@ -34,21 +35,11 @@ from governance.plane.ledger_rows import (
 from governance.plane.ledger_store import Change, Reader
 from governance.plane.wal import write_ahead
 
-Statement = tuple[str, int, str]
-EVENT: Statement = (f"INSERT INTO events({','.join(COLUMNS)}) VALUES", len(COLUMNS), "")
-HEAD: Statement = (
-    "INSERT INTO heads(session,n,hash,tokens) VALUES",
-    4,
-    "ON CONFLICT(session) DO UPDATE SET n=excluded.n, hash=excluded.hash, tokens=excluded.tokens",
-)
 HEADS = "SELECT session, n, hash, tokens FROM heads WHERE session IN (SELECT value FROM json_each(?))"
 PAYLOAD = (
     "INSERT INTO payloads(session,digest,kind,data,stored) VALUES(?,?,?,?,?) "
     "ON CONFLICT(session,digest) DO UPDATE SET stored=max(stored,excluded.stored)"
 )
-GROUP = 512
-"""Rows one statement writes at most: SQLite gives up the interpreter's lock at each, and taking it back
-from a busy event loop costs more than the row."""
 HEADS_KEPT = 4096
 
 
@@ -61,7 +52,7 @@ class LedgerFile:
         self._key = key
         self._digest = digest_with(key)
         self._db: sqlite3.Connection | None = None
-        self._durable = True
+        self._durable, self._is_archive = True, False
         self._file: tuple[int, int] | None = None
         self._forget()
 
@@ -70,6 +61,8 @@ class LedgerFile:
         if durable != self._durable:
             db.execute("PRAGMA synchronous=FULL" if durable else "PRAGMA synchronous=NORMAL")
             self._durable = durable
+        if events and self._is_archive:
+            raise LedgerError(f"{self.path} is an archive, and nothing is recorded in one; name another file")
         if events:
             with self._transaction(db):
                 self._write(db, events)
@@ -82,7 +75,7 @@ class LedgerFile:
     def head(self, session: str) -> Head | None:
         if not self.path.exists():
             return None
-        db = _read_only(self.path)
+        db = connect(self.path)
         try:
             row = db.execute("SELECT n, hash, tokens FROM heads WHERE session=?", (session,)).fetchone()
         except sqlite3.OperationalError:
@@ -91,12 +84,8 @@ class LedgerFile:
             db.close()
         return Head(*row) if row else None
 
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        from governance.plane.ledger_reader import open_file
-
-        with open_file(self.path) as reader:
-            yield reader
+    def reader(self) -> AbstractContextManager[Reader]:
+        return open_file(self.path)
 
     def change(self, work: Callable[[Change], None]) -> None:
         db = self._db or self._open()
@@ -141,6 +130,7 @@ class LedgerFile:
             meta = dict(db.execute("SELECT name, value FROM meta"))
         check_key(f"the ledger {self.path}", meta, self._key)
         self._durable, self._file = True, _identity(self.path)
+        self._is_archive = MARK in meta
         self._forget()
         return db
 
@@ -175,8 +165,8 @@ class LedgerFile:
             head=lambda session: known.get(session) or found.get(session, NO_HEAD),
             salt=lambda session: self._salt(db, session), digest=self._digest,
         )  # fmt: skip
-        _insert_all(db, EVENT, batch.rows)
-        _insert_all(db, HEAD, [part for session, head in batch.heads.items() for part in (session, *head)])
+        insert_all(db, EVENT, batch.rows)
+        insert_all(db, HEAD, [part for session, head in batch.heads.items() for part in (session, *head)])
         db.execute("INSERT INTO groups VALUES(?,?,?,?,?,?)", batch.group)
         if batch.payloads:
             db.executemany(PAYLOAD, batch.payloads)
@@ -226,36 +216,6 @@ class _FileChange:
 
     def append(self, events: list[Event]) -> None:
         self._file._write(self._db, events)
-
-
-def _insert_all(db: sqlite3.Connection, statement: Statement, values: list[Any]) -> None:
-    """Insert the rows that the values are the columns of, in a few large statements."""
-    columns, start = statement[1], 0
-    for rows in _parts(len(values) // columns):
-        end = start + rows * columns
-        db.execute(_insert(statement, rows), values[start:end])
-        start = end
-
-
-@cache
-def _insert(statement: Statement, rows: int) -> str:
-    into, columns, otherwise = statement
-    row = f"({','.join('?' * columns)})"
-    return f"{into} {','.join([row] * rows)} {otherwise}"
-
-
-def _parts(rows: int) -> Iterator[int]:
-    """Sizes of the statements that insert so many rows: few sizes, since a new one costs 100 rows to prepare."""
-    size = GROUP
-    while rows:
-        while size > rows:
-            size //= 2
-        yield size
-        rows -= size
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from governance.errors import ConfigurationError, LedgerError
 from governance.plane import ledger_schema as schema
+from governance.plane.ledger_postgres_reader import PostgresReader, in_their_words
 from governance.plane.ledger_rows import (
     COLUMNS,
     NO_HEAD,
@@ -24,7 +25,7 @@ from governance.plane.ledger_rows import (
     meta_of,
     stored_name,
 )
-from governance.plane.ledger_store import Change, Reader
+from governance.plane.ledger_store import AWAY, Change, Reader
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,6 +42,8 @@ PAYLOADS = (
     "ON CONFLICT(session,digest) DO UPDATE SET stored=greatest(payloads.stored,excluded.stored)"
 )
 LAST = "SELECT g, ts, events, sum, prev, hash FROM groups ORDER BY g DESC LIMIT 1"
+LOST = 30
+"""Seconds after which a server that does not answer is taken to be away, and the server gives up one of us."""
 MISSING = "a ledger on PostgreSQL needs psycopg; pip install 'langgraph-sidecar[postgres]'"
 
 
@@ -53,17 +56,18 @@ class PostgresStore:
         self._key = key
         self._digest = digest_with(key)
         self._db: psycopg.Connection[Any] | None = None
-        self._batch: Batch | None = None
+        self._unsure: Batch | None = None
+        """What was to be committed when the connection was lost: it may have been."""
 
     def append(self, events: list[Event], *, durable: bool) -> Group | None:
-        psycopg = _psycopg()
-        try:
-            return self._append(events, durable=durable)
-        except psycopg.OperationalError:  # the server went away; it may have committed before it did
-            self.close()
-            if self._is_committed():
-                return self._batch.group if self._batch else None
-            return self._append(events, durable=durable)
+        with self._connected() as db, db.transaction():
+            db.execute(f"SET LOCAL synchronous_commit={'on' if durable else 'off'}")
+            if events:
+                group: Group | None = self._append(db, events)
+            else:
+                group = self._nothing(db, durable=durable)
+        self._unsure = None
+        return group
 
     def head(self, session: str) -> Head | None:
         with self._look() as db:
@@ -75,51 +79,67 @@ class PostgresStore:
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         with self._look() as db:
-            db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            names = "SELECT tablename FROM pg_tables WHERE schemaname=current_schema() AND tablename=ANY(%s)"
-            found = {name for (name,) in db.execute(names, (list(schema.NAMES),))}
-            if missing := sorted(set(schema.NAMES) - found):
-                raise LedgerError(f"{self.name} holds no ledger: it has no table {', '.join(missing)}")
-            yield PostgresReader(db)
+            yield PostgresReader(db, self.name)
 
     def change(self, work: Callable[[Change], None]) -> None:
-        db = self._db or self._open()
-        with db.transaction():
-            db.execute(LOCK)
-            db.execute("SET LOCAL synchronous_commit=on")
-            work(_ServerChange(self, db))
-        db.execute("VACUUM payloads")  # rows that are deleted stay in the table until somebody sweeps
-        db.execute("VACUUM salts")
+        with self._connected() as db:
+            with db.transaction():
+                db.execute(LOCK)
+                db.execute("SET LOCAL synchronous_commit=on")
+                db.execute("SET LOCAL idle_in_transaction_session_timeout=0")  # an archive is written meanwhile
+                work(_ServerChange(self, db))
+            db.execute("VACUUM payloads")  # rows that are deleted stay in the table until somebody sweeps
+            db.execute("VACUUM salts")
 
     def free(self) -> int | None:
         """A server looks after its own disk."""
         return None
 
     def close(self) -> None:
+        self._unsure = None
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         db, self._db = self._db, None
         if db is not None:
             db.close()
 
-    def _append(self, events: list[Event], *, durable: bool) -> Group | None:
-        db = self._db or self._open()
-        self._batch = None
-        with db.transaction():
-            db.execute(f"SET LOCAL synchronous_commit={'on' if durable else 'off'}")
-            if not events:
-                # A commit that is waited for takes all that were not along.
-                if durable:
-                    db.execute("UPDATE meta SET value=value WHERE name='version'")
-                row = db.execute(LAST).fetchone()
-                return Group(*row) if row else None
-            db.execute(LOCK)
-            return self._write(db, events)
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
+        """The connection of this store; where it is lost, the next use opens another."""
+        psycopg = _psycopg()
+        try:
+            yield self._db or self._open()
+        except psycopg.Error as error:
+            lost = self._db is None or self._db.broken or isinstance(error, psycopg.OperationalError)
+            self._hang_up()
+            if not lost:
+                raise
+            text = f"the ledger {self.name} cannot be reached ({_line(error)}); runs go on once its server is back"
+            raise LedgerError(text, code=AWAY) from error
+
+    def _append(self, db: psycopg.Connection[Any], events: list[Event]) -> Group:
+        # What a lost connection has yet to commit holds the lock: after it, that is there, or never will be.
+        db.execute(LOCK)
+        if self._unsure is not None:
+            group = self._unsure.group
+            if db.execute("SELECT hash FROM groups WHERE g=%s", (group.g,)).fetchone() == (group.hash,):
+                return group
+        return self._write(db, events)
+
+    def _nothing(self, db: psycopg.Connection[Any], *, durable: bool) -> Group | None:
+        """A commit that is waited for takes all that were not along."""
+        if durable:
+            db.execute("UPDATE meta SET value=value WHERE name='version'")
+        row = db.execute(LAST).fetchone()
+        return Group(*row) if row else None
 
     def _write(self, db: psycopg.Connection[Any], events: list[Event]) -> Group:
         cleaned: list[Event] = [(_clean(e[0]), e[1], e[2], _clean(e[3]), _clean(e[4]), e[5], e[6]) for e in events]
         row = db.execute(LAST).fetchone()
         last = Group(*row) if row else None
         known = self._heads(db, list({event[0] for event in cleaned}))
-        batch = self._batch = chain(
+        batch = self._unsure = chain(
             cleaned, last.g + 1 if last else 1, last.hash if last else "", time.time_ns(),
             head=lambda session: known.get(session, NO_HEAD), salt=lambda session: self._salt(db, session),
             digest=self._digest,
@@ -147,17 +167,10 @@ class PostgresStore:
         assert row is not None
         return bytes(row[0])
 
-    def _is_committed(self) -> bool:
-        """Whether the group that a lost connection was to commit is there all the same."""
-        if self._batch is None:
-            return False
-        group = self._batch.group
-        with self._look() as db:
-            return db.execute("SELECT hash FROM groups WHERE g=%s", (group.g,)).fetchone() == (group.hash,)
-
     def _open(self) -> psycopg.Connection[Any]:
         db: psycopg.Connection[Any]
-        db = self._db = _psycopg().connect(self.url, autocommit=True, application_name="sidecar")
+        db = self._db = _psycopg().connect(patient(self.url), autocommit=True)
+        db.execute(f"SET idle_in_transaction_session_timeout='{LOST}s'")
         with db.transaction():
             db.execute(LOCK)
             if db.execute("SELECT to_regclass('meta')").fetchone() == (None,):
@@ -175,43 +188,10 @@ class PostgresStore:
     def _look(self) -> Iterator[psycopg.Connection[Any]]:
         psycopg = _psycopg()
         try:
-            with psycopg.connect(self.url, application_name="sidecar") as db:
+            with psycopg.connect(patient(self.url)) as db:
                 yield db
         except psycopg.Error as error:
             raise LedgerError(f"the ledger {self.name} cannot be read ({_line(error)})") from error
-
-
-class PostgresReader:
-    """One read transaction on a server."""
-
-    def __init__(self, db: psycopg.Connection[Any]) -> None:
-        self._db = db
-        self._number = 0
-
-    def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        self._number += 1
-        with self._db.cursor(f"rows{self._number}") as cursor:  # on the server, so that rows are streamed
-            cursor.itersize = 2000
-            cursor.execute(_theirs(query), values)
-            yield from cursor
-
-    def meta(self) -> dict[str, str]:
-        return dict(self.rows("SELECT name, value FROM meta"))
-
-    def damages(self) -> Iterator[str]:
-        stated = self.meta().get("version")
-        if stated != str(schema.VERSION):
-            yield f"the schema is version {stated}, this Sidecar writes version {schema.VERSION}"
-        ours = "SELECT tablename FROM pg_tables WHERE schemaname=current_schema() AND tablename=ANY(?)"
-        tables = [name for (name,) in self.rows(ours, list(schema.NAMES))]
-        keyed = "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype='p' AND connamespace=current_schema()::regnamespace"  # noqa: E501
-        keys = {name for (name,) in self.rows(keyed)}
-        for name in sorted(set(tables) - keys):
-            yield f"the table {name!r} has lost its key"
-        triggers = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal"
-        for table, name in self.rows(triggers):
-            if table in schema.NAMES:
-                yield f"there is a trigger {name!r} on {table!r} that no ledger has"
 
 
 class _ServerChange:
@@ -222,17 +202,22 @@ class _ServerChange:
         self._db = db
 
     def execute(self, query: str, *values: Any) -> int:
-        return self._db.execute(_theirs(query), values).rowcount
+        return self._db.execute(in_their_words(query), values).rowcount
 
     def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-        yield from self._db.execute(_theirs(query), values)
+        yield from self._db.execute(in_their_words(query), values)
 
     def append(self, events: list[Event]) -> None:
         self._store._write(self._db, events)
 
 
-def _theirs(query: str) -> Any:
-    return query.replace("%", "%%").replace("?", "%s")
+def patient(url: str) -> str:
+    """The URL with limits on how long a lost connection is waited for, where it sets none itself."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    limits = {"connect_timeout": LOST // 3, "tcp_user_timeout": LOST * 1000, "application_name": "sidecar"}
+    named: dict[str, Any] = {**limits, **conninfo_to_dict(url)}
+    return make_conninfo(**named)
 
 
 def _clean(name: str) -> str:

@@ -60,7 +60,7 @@ class FileReader:
 @contextmanager
 def open_file(path: Path) -> Iterator[FileReader]:
     """One look at a ledger file; raises `LedgerError` where it is none."""
-    with closing(_connect(path)) as db:
+    with closing(connect(path)) as db:
         try:
             db.text_factory = _text
             db.execute("BEGIN")
@@ -96,7 +96,8 @@ def _taken_over(db: sqlite3.Connection, path: Path) -> Iterator[FileReader]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; raises `LedgerError` where there is no file."""
     if not path.is_file():
         raise LedgerError(
             f"expected a ledger file at {path}, found {'a folder' if path.is_dir() else 'nothing'}; name another"

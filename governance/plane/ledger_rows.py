@@ -76,6 +76,9 @@ def digest_with(key: bytes | None) -> Digest:
     return lambda data: hmac.digest(secret, data, "sha256")
 
 
+UNKEYED = digest_with(None)
+
+
 def key_check(key: bytes) -> str:
     """What a ledger keeps of its key: enough to tell a wrong one, too little to find it."""
     return hmac.digest(key, b"sidecar ledger", "sha256").hex()[:32]
@@ -112,7 +115,7 @@ def event_hash(
     path: str,
     actor: str,
     body: str,
-    digest: Digest = digest_with(None),  # noqa: B008 - a constant
+    digest: Digest = UNKEYED,
 ) -> str:
     """The hash of one stored event, as the module describes it."""
     where = (prev, session, n, g) if g != BEFORE_GROUPS else (prev, session, n)

@@ -6,7 +6,7 @@ import sqlite3
 import time
 
 from governance.errors import LedgerError
-from governance.plane.ledger_rows import BEFORE_GROUPS, closed, digest_with
+from governance.plane.ledger_rows import BEFORE_GROUPS, UNKEYED, closed
 
 VERSION = 2
 TABLES = (
@@ -67,7 +67,7 @@ def _take_over(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO heads SELECT session, n, hash, tokens FROM heads_1")
     db.execute("DROP TABLE events_1")
     db.execute("DROP TABLE heads_1")
-    group = closed(BEFORE_GROUPS, "", time.time_ns(), events, total, digest_with(None))
+    group = closed(BEFORE_GROUPS, "", time.time_ns(), events, total, UNKEYED)
     db.execute("INSERT INTO groups VALUES(?,?,?,?,?,?)", group)
 
 

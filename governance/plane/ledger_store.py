@@ -12,6 +12,8 @@ from governance.plane.ledger_rows import Event, Group, Head
 
 SERVER = ("postgresql://", "postgres://")
 Place = str | os.PathLike[str]
+AWAY = "ledger-away"
+"""The code of errors of a server that cannot be reached, or ended a transaction by itself."""
 
 
 class Reader(Protocol):
@@ -46,7 +48,11 @@ class Store(Protocol):
     """How messages call it; never with a password."""
 
     def append(self, events: list[Event], *, durable: bool) -> Group | None:
-        """Write events in one transaction and return its group; with `durable` all that was written is on disk."""
+        """Write events in one transaction and return its group; with `durable` all that was written is on disk.
+
+        Raises `LedgerError` with the code `AWAY` where it may be tried again: with the very same events, which
+        are written once however often that happens.
+        """
 
     def head(self, session: str) -> Head | None:
         """Where a session's chain stands; None where it has none, or there is no ledger yet."""

@@ -17,15 +17,16 @@ import orjson
 
 from governance import canonical
 from governance.errors import LedgerError
+from governance.plane.archives import MARK, Contents, contents_of, part_of
 from governance.plane.ledger import Ledger
 from governance.plane.ledger_file import LedgerFile
-from governance.plane.ledger_rows import COLUMNS, OPERATOR, Event
+from governance.plane.ledger_rows import COLUMNS, OPERATOR, SYSTEM, Digest, Event, digest_with
 from governance.plane.ledger_store import Change, Store
 from governance.plane.payloads import digest_of
 from governance.plane.tombstones import shares_of, tombstone_digest
 
 Progress = Callable[[int, int], None]
-KEPT = (OPERATOR, "sidecar")
+KEPT = (OPERATOR, SYSTEM)
 """Sessions that say what became of others; they are not archived."""
 EVENT_COLUMNS = ", ".join(COLUMNS)
 PAYLOAD_COLUMNS = "session, digest, kind, data, stored"
@@ -114,10 +115,10 @@ def archive(ledger: Ledger, before: int, file: Path, *, by: str, progress: Progr
     """
     rows = 0
     with closing(ledger.store()) as store, closing(LedgerFile(file, ledger.key)) as into:
-        old = _old_sessions(store, before)
-        _as_archive(into)
+        old, digest = _old_sessions(store, before), digest_with(ledger.key)
+        _as_archive(into, digest)
         for number, session in enumerate(old, 1):
-            rows += _move(store, into, session, file, by)
+            rows += _move(store, into, session, digest, by)
             progress(number, len(old))
     return Done(tuple(old), rows=rows)
 
@@ -128,17 +129,17 @@ def _old_sessions(store: Store, before: int) -> list[str]:
         return [session for session, ts in reader.rows(query) if ts < before and session not in KEPT]
 
 
-def _as_archive(into: LedgerFile) -> None:
+def _as_archive(into: LedgerFile, digest: Digest) -> None:
     def work(change: Change) -> None:
         if next(change.rows("SELECT 1 FROM groups"), None):
             raise LedgerError(f"{into.path} is a ledger that is written to, not an archive; name another file")
-        if next(change.rows("SELECT 1 FROM meta WHERE name='archive'"), None) is None:
-            change.execute("INSERT INTO meta VALUES('archive', '1')")
+        if next(change.rows("SELECT 1 FROM meta WHERE name=?", MARK), None) is None:
+            change.execute("INSERT INTO meta VALUES(?,?)", MARK, Contents().sealed(digest))
 
     into.change(work)
 
 
-def _move(store: Store, into: LedgerFile, session: str, file: Path, by: str) -> int:
+def _move(store: Store, into: LedgerFile, session: str, seal: Digest, by: str) -> int:
     moved: list[int] = []
 
     def work(change: Change) -> None:
@@ -149,13 +150,13 @@ def _move(store: Store, into: LedgerFile, session: str, file: Path, by: str) -> 
             "payloads": list(change.rows(f"SELECT {PAYLOAD_COLUMNS} FROM payloads WHERE session=?", session)),
             "salts": list(change.rows("SELECT session, salt FROM salts WHERE session=?", session)),
         }
-        into.change(lambda copy: _copied(copy, session, rows, head, extra))
+        into.change(lambda copy: _copied(copy, session, rows, head, extra, seal))
         shares = shares_of((row[COLUMNS.index("g")], row[COLUMNS.index("hash")]) for row in rows)
         change.execute("INSERT INTO archived VALUES(?,?,?,?,?)", session, *head, shares)
         for table in ("events", "payloads"):  # the salt stays: the session may go on
             change.execute(f"DELETE FROM {table} WHERE session=?", session)
         digest = tombstone_digest(session, *head, shares)
-        body = {"session": session, "n": head[0], "hash": head[1], "digest": digest, "file": file.name}
+        body = {"session": session, "n": head[0], "hash": head[1], "digest": digest, "file": into.path.name}
         change.append([_event(OPERATOR, "ledger.archived", by, body)])
         moved.append(len(rows))
 
@@ -163,7 +164,8 @@ def _move(store: Store, into: LedgerFile, session: str, file: Path, by: str) -> 
     return moved[0]
 
 
-def _copied(copy: Change, session: str, rows: list[Any], head: Any, extra: dict[str, list[Any]]) -> None:
+def _copied(copy: Change, session: str, rows: list[Any], head: Any, extra: dict[str, list[Any]], seal: Digest) -> None:
+    before = part_of(copy, session)
     tables = {"events": rows, "heads": [(session, *head)], **extra}
     for table, values in tables.items():
         if table == "heads":
@@ -171,6 +173,11 @@ def _copied(copy: Change, session: str, rows: list[Any], head: Any, extra: dict[
         for row in values:
             marks = ",".join("?" * len(row))
             copy.execute(f"INSERT OR REPLACE INTO {table} VALUES({marks})", *row)
+    stated = contents_of(next(copy.rows("SELECT value FROM meta WHERE name=?", MARK))[0])
+    after = part_of(copy, session)
+    if stated is None or after is None:
+        raise LedgerError("the archive has lost the seal on its contents; verify it, and name another file")
+    copy.execute("UPDATE meta SET value=? WHERE name=?", stated.having(after, seal, instead=before).sealed(seal), MARK)
 
 
 def _size(change: Change, where: str, value: Any) -> tuple[int, int]:

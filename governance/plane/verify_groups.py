@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from governance.plane.anchors import Anchor
 from governance.plane.ledger_rows import BEFORE_GROUPS, MODULUS, Digest, group_hash
 from governance.plane.ledger_store import Reader
-
-if TYPE_CHECKING:
-    from governance.plane.verify import Audit
+from governance.plane.verify_audit import Audit
 
 ONE = 1 << 320
 """One row, in a number that holds the sum of hashes below and counts the rows above."""

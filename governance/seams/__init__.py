@@ -29,7 +29,7 @@ from langgraph.types import RetryPolicy
 
 from governance import connections, tasks, threads
 from governance.errors import UnsupportedVersion
-from governance.seams import lineage, models, reducers, runs, saving, tools
+from governance.seams import edges, lineage, models, reducers, runs, saving, tools
 from governance.seams.graphs import attach, governance_of, step_of
 from governance.seams.identity import place, resumable, state
 from governance.seams.report import coverage, resume_answer, server_user
@@ -49,6 +49,7 @@ def install() -> None:
         lineage.install()  # beneath the doors: what they refuse changes nothing
         runs.install()
         reducers.install()
+        edges.install()
         saving.install()
         tools.install()
         models.install()
@@ -70,6 +71,7 @@ def probe() -> None:
         *tools.WANTED,
         *models.WANTED,
         *reducers.WANTED,
+        *edges.WANTED,
         *saving.WANTED,
         *lineage.WANTED,
     ]

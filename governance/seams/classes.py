@@ -34,7 +34,7 @@ def on_subclass(base: Any, govern: Callable[[type], None]) -> None:
         original(cls, **kwargs)
         govern(cls)
 
-    base.__init_subclass__ = classmethod(init_subclass)  # type: ignore[arg-type]
+    base.__init_subclass__ = classmethod(init_subclass)  # type: ignore[arg-type]  # it takes a class, as such a method does
 
 
 def passing(subject: Any) -> Call | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
@@ -23,22 +23,11 @@ from langgraph._internal._runnable import is_async_callable
 from langgraph.types import Send
 
 from governance.bound import BRANCH, UNDECLARED
-from governance.boundary import (
-    EXECUTIONS,
-    arun_node,
-    missing_contract,
-    run_node,
-)
+from governance.boundary import EXECUTIONS, arun_node, missing_contract, run_node
 from governance.call import NodeCall
-from governance.errors import (
-    ContractViolation,
-    DoorClosed,
-)
+from governance.errors import ContractViolation, DoorClosed
 from governance.filters.contract import granted, write_problem
 from governance.projection import protected
-
-if TYPE_CHECKING:
-    pass
 from governance.seams.execution import configured, entered, final
 from governance.seams.held import holding, quiet, silent
 from governance.seams.retries import shielded

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
+from governance.plane.answers import Answers, Said
+from governance.plane.control import Control
 from governance.plane.ledger import Ledger
 from governance.plane.verify import verify
 from tests.governance.cli.conftest import Project
@@ -29,6 +31,10 @@ def ledger(project: Project) -> Ledger:
         "42", "model.ended", path=f"{node}>model.0", actor="gpt", body={"us": 900, **rules}, tokens=30,
         payloads={"prompt": [HumanMessage("I want my money back")], "answer": [AIMessage("I shall refund 4711")]},
     )  # fmt: skip
+    left = [{"of": "session", "left": 70, "total": 100}, {"of": "refunds", "left": 9, "total": 40}]
+    written.record(
+        "42", "budget.settled", path=f"{node}>model.0", actor="gpt", body={"left": left, "reserved": 90, "used": 30}
+    )
     written.record("42", "gate.escalate", path=node, actor="grounded", body={"reason": "no receipt", "evidence": [7]})
     written.record("42", "approval.asked", path=call, actor="refunds", body=card)
     written.record(
@@ -42,6 +48,7 @@ def ledger(project: Project) -> Ledger:
     written.record(
         "42", "node.ended", path=node, actor="refunds", body={"us": 9000, "wrote": ["out"], "to": ["report"]}
     )
+    written.record("42", "route.taken", path=node, actor="refunds", body={"to": ["report"], "sent": {"letter": 2}})
     written.record("43", "node.begun", path="n#1", actor=EVIL, body={"contract": EVIL}, payloads={"input": EVIL})
     written.flush()
     written.close()
@@ -52,6 +59,7 @@ WHY = [
     "Node refunds began, under the contract c0ffee.",
     "The model gpt was asked (policy p011c4): 30 tokens, 0.9 ms. Its prompt was",
     "I want my money back",
+    "For asking gpt, 90 tokens were set aside and 30 were used; session has 70 of 100 left, refunds has 9 of 40 left.",
     "The gate grounded asked for a person, because: no receipt. Evidence: [7].",
     "refunds asked for an approval (3f2a77) of",
     "local:bob: approved (3f2a77), at",
@@ -60,12 +68,13 @@ WHY = [
     "The effect refund happened.",
     "under the contract c0ffee and the policy p011c4",
     "Node refunds ended after 9.0 ms and wrote out. It handed over to report.",
+    "After refunds, the conditional edge went on to report and sent 2 messages to letter.",
 ]
 
 
 @pytest.mark.parametrize(
     "asked",
-    [["42"], ["42", "refunds"], ["42", "refunds#2"], ["42", "9"], ["--effect", "refund", "--arg", "order_id=4711"]],
+    [["42"], ["42", "refunds"], ["42", "refunds#2"], ["42", "10"], ["--effect", "refund", "--arg", "order_id=4711"]],
     ids=" ".join,
 )
 def test_why_is_told_however_it_is_asked(project: Project, ledger: Ledger, asked: list[str]) -> None:
@@ -84,14 +93,14 @@ def test_json_says_the_same_with_the_rows_it_stands_on(project: Project, ledger:
     (found,) = project.sidecar("ledger", "explain", "42", "--json", "--ledger", "l.db").json
 
     assert ("42", "refunds", "refunds#2") == (found["session"], found["node"], found["path"])
-    assert [2, 3, 4, 5, 6, 7, 8, 9, 10] == [fact["n"] for fact in found["facts"]]
+    assert list(range(2, 13)) == [fact["n"] for fact in found["facts"]]
 
 
 def test_an_export_has_a_line_for_each_event_with_what_was_kept(project: Project, ledger: Ledger) -> None:
     lines = project.sidecar("ledger", "export", "42", "--ledger", "l.db").out.splitlines()
     rows: list[Any] = list(map(json.loads, lines))
 
-    assert list(range(1, 11)) == [row["n"] for row in rows]
+    assert list(range(1, 13)) == [row["n"] for row in rows]
     assert {"human": "I want my money back"} == rows[2]["payloads"]["prompt"][0]
 
 
@@ -131,6 +140,15 @@ def test_what_was_erased_is_not_told_any_more(project: Project, ledger: Ledger) 
     assert 2 == project.sidecar("ledger", "erase", "--person", "ann", "--ledger", "l.db").code
 
 
+def test_what_was_erased_is_in_the_control_file_no_longer(project: Project, ledger: Ledger) -> None:
+    control = Control("control.db")
+    Answers(control).keep(Said("42/n#1>model", "42", "q", {"form": "one", "said": "money back"}))
+    control.close()
+    project.sidecar("ledger", "erase", "42", "--reason", "asked", "--ledger", "l.db")
+
+    assert [] == [file.name for file in project.path.glob("control.db*") if b"money back" in file.read_bytes()]
+
+
 def test_pruning_says_how_much(project: Project, ledger: Ledger) -> None:
     assert {"payloads": 0} | {"bytes": 0, "rows": 0, "sessions": []} == project.sidecar(
         "ledger", "prune", "--older", "90d", "--json", "--ledger", "l.db"
@@ -144,10 +162,36 @@ def test_an_archive_is_made_and_verified_with_its_ledger(project: Project, ledge
     alone = project.sidecar("ledger", "verify", "--ledger", "l.db")
     together = project.sidecar("ledger", "verify", "--archive", "old.db", "--ledger", "l.db")
 
-    assert "archived 11 events of 2 sessions in old.db\n" == made.out
-    assert (0, "2 archived sessions were not looked at; give their --archive FILE\n") == (alone.code, alone.err)
-    assert (0, "") == (together.code, together.err)
-    assert "old.db: an archive, whole; 11 events" in project.sidecar("ledger", "verify", "--ledger", "old.db").out
+    assert "archived 13 events of 2 sessions in old.db\n" == made.out
+    unseen = "; NOT looked at: 13 events of 2 archived sessions; give their --archive FILE (old.db)\n"
+    assert (0, True) == (alone.code, alone.out.endswith(unseen))
+    assert (0, "", False) == (together.code, together.err, "NOT" in together.out)
+
+
+def test_json_says_what_was_not_looked_at(project: Project, ledger: Ledger) -> None:
+    project.sidecar("ledger", "archive", "--older", "0s", "--to", "old.db", "--ledger", "l.db")
+    check = ("ledger", "verify", "--ledger", "l.db", "--json")
+    alone = project.sidecar(*check).json
+    together = project.sidecar(*check, "--archive", "old.db").json
+
+    assert {"sessions": ["42", "43"], "events": 13, "archives": ["old.db"]} == alone["unseen"]
+    assert ([], 0) == (together["unseen"]["sessions"], together["unseen"]["events"])
+
+
+def test_an_archive_in_the_place_of_a_ledger_passes_only_where_it_is_called_one(
+    project: Project, ledger: Ledger
+) -> None:
+    project.sidecar("ledger", "archive", "--older", "0s", "--to", "old.db", "--ledger", "l.db")
+    ended = project.sidecar("ledger", "verify", "--ledger", "old.db")
+    called = project.sidecar("ledger", "verify", "--ledger", "old.db", "--is-archive")
+
+    told = project.sidecar("ledger", "verify", "--ledger", "old.db", "--json")
+    ledgers = project.sidecar("ledger", "verify", "--ledger", "l.db", "--is-archive")
+
+    assert (5, True) == (ended.code, "it calls itself an archive" in ended.err)
+    assert (5, False, True) == (told.code, told.json["ok"], told.json["is_archive"])
+    assert (2, True) == (ledgers.code, "does not call itself an archive" in ledgers.line)
+    assert (0, "old.db: an archive, whole; 13 events in 2 sessions\n") == (called.code, called.out)
 
 
 def test_a_key_is_taken_from_the_environment(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

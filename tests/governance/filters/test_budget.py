@@ -121,6 +121,56 @@ def test_a_call_that_fails_counts_what_was_reserved(line: Any, sidecar: Sidecar,
     assert 100 < row.body["tokens"] < 120
 
 
+def test_what_moved_is_on_record_with_what_is_left(line: Any, sidecar: Sidecar, thread: Any, rows: Any) -> None:
+    """One event a call: set aside, used, and left of each limit that holds for it."""
+    model = ScriptedChatModel([used(30), used(20)])
+    graph = govern(
+        line(n=asking(model, 2)), contracts={"n": Contract(tokens=200)}, policy=limited(250), sidecar=sidecar
+    )
+    graph.invoke({"out": ""}, thread)
+
+    found = [row.body for row in rows("budget")]
+    assert [(30, 220, 170), (20, 200, 150)] == [
+        (body["used"], *(limit["left"] for limit in body["left"])) for body in found
+    ]
+    assert [("session", 250), ("n", 200)] == [(limit["of"], limit["total"]) for limit in found[0]["left"]]
+    assert all(body["reserved"] > 100 and "unsettled" not in body for body in found)
+
+
+def test_a_call_that_fails_or_is_refused_says_what_became_of_its_tokens(
+    line: Any, sidecar: Sidecar, thread: Any, rows: Any
+) -> None:
+    """What may have been paid counts; what was never asked for moved nothing, and its refusal is on record anyway."""
+    failing = ScriptedChatModel([ConnectionError("gone")])
+    graph = govern(line(n=asking(failing)), contracts={"n": Contract()}, policy=limited(200), sidecar=sidecar)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"out": ""}, thread)
+    with pytest.raises(BudgetExceeded):
+        graph.invoke({"out": ""}, thread)
+
+    [row] = rows("budget")
+    assert (True, row.body["reserved"]) == (row.body["unsettled"], row.body["used"])
+    assert 200 - row.body["used"] == row.body["left"][0]["left"]
+
+
+def test_without_a_budget_nothing_is_told_of_one(line: Any, sidecar: Sidecar, rows: Any) -> None:
+    graph = line(n=asking(ScriptedChatModel([used(30)])))
+    govern(graph, contracts={"n": Contract()}, policy=limited(None), sidecar=sidecar).invoke({"out": ""})
+
+    assert [] == rows("budget")
+
+
+def test_the_node_above_is_told_of_too(line: Any, sidecar: Sidecar, rows: Any) -> None:
+    inner = line(leaf=asking(ScriptedChatModel([used(30)])))
+    graph = govern(
+        line(team=inner), contracts={"team": Contract(tokens=300), "team/*": Contract()}, policy=limited(None), sidecar=sidecar
+    )  # fmt: skip
+    graph.invoke({"out": ""})
+
+    [row] = rows("budget")
+    assert [{"of": "team", "left": 270, "total": 300}] == row.body["left"]
+
+
 def test_calls_side_by_side_never_overspend(line: Any, sidecar: Sidecar, thread: Any) -> None:
     model = ScriptedChatModel([used(100)] * 10)
     refused: list[Exception] = []

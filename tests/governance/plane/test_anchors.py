@@ -7,32 +7,28 @@ from pathlib import Path
 import pytest
 
 from governance.errors import LedgerError
-from governance.plane.anchors import Anchor, read_anchors, write_to
+from governance.plane.anchors import Anchor, Write, read_anchors, write_to
 from governance.plane.ledger import Ledger
 from governance.plane.verify import verify
 
 
-def test_each_end_that_was_given_away_is_found_again(tmp_path: Path) -> None:
-    given: list[Anchor] = []
-    ledger = Ledger(tmp_path / "ledger.db", anchor=given.append, anchor_every=0)
+def three_groups(path: Path, anchor: Write, every: float) -> Ledger:
+    ledger = Ledger(path, anchor=anchor, anchor_every=every)
     for _ in range(3):
         ledger.record("s", "x")
         ledger.flush()
     ledger.close()
+    return ledger
 
-    assert [1, 2, 3] == [anchor.g for anchor in given]
+
+@pytest.mark.parametrize(("every", "expected"), [(0, [1, 2, 3]), (1000, [1, 3])])
+def test_each_end_that_was_given_away_is_found_again(tmp_path: Path, every: float, expected: list[int]) -> None:
+    """Between two anchors there is time, and the last word is one."""
+    given: list[Anchor] = []
+    ledger = three_groups(tmp_path / "ledger.db", given.append, every)
+
+    assert expected == [anchor.g for anchor in given]
     assert verify(ledger.path, anchors=given).ok
-
-
-def test_between_two_anchors_there_is_time_and_the_last_word_is_one(tmp_path: Path) -> None:
-    given: list[Anchor] = []
-    ledger = Ledger(tmp_path / "ledger.db", anchor=given.append, anchor_every=1000)
-    for _ in range(3):
-        ledger.record("s", "x")
-        ledger.flush()
-    ledger.close()
-
-    assert [1, 3] == [anchor.g for anchor in given]
 
 
 def test_an_anchor_that_cannot_be_written_is_said_once_and_stops_nothing(
@@ -41,11 +37,7 @@ def test_an_anchor_that_cannot_be_written_is_said_once_and_stops_nothing(
     def fails(anchor: Anchor) -> None:
         raise OSError("the line is dead")
 
-    ledger = Ledger(tmp_path / "ledger.db", anchor=fails, anchor_every=0)
-    for _ in range(3):
-        ledger.record("s", "x")
-        ledger.flush()
-    ledger.close()
+    ledger = three_groups(tmp_path / "ledger.db", fails, 0)
 
     assert 1 == sum("the line is dead" in str(one.message) for one in recwarn)
     assert 3 == verify(ledger.path).events

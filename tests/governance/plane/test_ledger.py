@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from governance import Contract, Sidecar, govern
 from governance.errors import LedgerError
-from governance.plane.ledger import QUEUE_LIMIT, Ledger
+from governance.plane.ledger import Ledger
 from governance.plane.ledger_file import HEADS_KEPT, LedgerFile
 from governance.plane.ledger_rows import Head, event_hash
+from governance.plane.waiting import EVENTS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -156,136 +153,14 @@ def test_two_ledgers_on_one_file_keep_one_chain(ledger: Ledger) -> None:
     assert holds(stored(ledger))
 
 
-WRITING = """
-import sys
-from governance.plane.ledger import Ledger
-ledger = Ledger(sys.argv[1])
-for n in range(200):
-    ledger.record("shared", "x", body={"n": n})
-    if n % 20 == 0:
-        ledger.flush()
-ledger.flush()
-"""
-
-
-def test_several_processes_keep_one_chain(ledger: Ledger) -> None:
-    run = [sys.executable, "-c", WRITING, str(ledger.path)]
-    started = [subprocess.Popen(run, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
-    codes = [process.communicate(timeout=60) and process.returncode for process in started]
-
-    assert [0, 0, 0] == codes
-    assert 600 == len(stored(ledger))
-    assert holds(stored(ledger))
-
-
-KILLED = """
-import os, sys
-from governance.plane.ledger import Ledger
-ledger = Ledger(sys.argv[1])
-for n in range(10):
-    ledger.record("s", "x", body={"n": n})
-ledger.flush()
-print("flushed", flush=True)
-os.kill(os.getpid(), 9)
-"""
-
-
-def test_what_was_acknowledged_survives_a_kill(ledger: Ledger) -> None:
-    run = [sys.executable, "-c", KILLED, str(ledger.path)]
-    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
-
-    assert ("flushed\n", -9) == (done.stdout, done.returncode)
-    assert 10 == len(stored(ledger))
-    assert holds(stored(ledger))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_child_writes_its_own_events_and_none_of_its_parents(ledger: Ledger) -> None:
-    ledger.record("s", "parent")
-    ledger.flush()
-    ledger.record("s", "parent")  # may still be queued in the moment of the fork
-    child = os.fork()
-    if child == 0:
-        try:
-            ledger.record("s", "child")
-            ledger.flush()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    ledger.record("s", "parent")
-    ledger.flush()
-
-    assert ["child", "parent", "parent", "parent"] == sorted(row[4] for row in stored(ledger))
-    assert holds(stored(ledger))
-
-
-@pytest.fixture
-def blocked(tmp_path: Path) -> Path:
-    """A path where no ledger can be written: a file stands where its directory should be."""
-    (tmp_path / "file").write_text("")
-    return tmp_path / "file" / "ledger.db"
-
-
-def test_a_disk_that_refuses_says_so_to_who_waits_and_to_who_checks(blocked: Path) -> None:
-    ledger = Ledger(blocked)
-    ledger.record("s", "x")
-
-    with pytest.raises(LedgerError, match=r"cannot be written .* free the disk or mend its rights, then restart"):
-        ledger.flush()
-    with pytest.raises(LedgerError):
-        ledger.check()
-    ledger.close()
-
-
-def test_enforce_mode_runs_nothing_without_a_record(blocked: Path, line: Any) -> None:
-    ran: list[int] = []
-    sidecar = Sidecar(ledger=blocked, control=blocked.parent.parent / "control.db")
-    graph = govern(line(n=lambda state: ran.append(1) or {}), contracts={"n": Contract()}, sidecar=sidecar)
-    sidecar.ledger.record("s", "x")
-    with pytest.raises(LedgerError):
-        sidecar.ledger.flush()
-
-    for _ in range(2):
-        with pytest.raises(LedgerError, match="cannot be written"):
-            graph.invoke({"out": ""})
-    assert [] == ran
-    sidecar.close()
-
-
-def test_observe_mode_warns_once_and_goes_on(blocked: Path, line: Any) -> None:
-    sidecar = Sidecar(ledger=blocked)
-    graph = govern(line(n=lambda state: {"out": "x"}), sidecar=sidecar)
-    graph.invoke({"out": ""})
-    with pytest.raises(LedgerError):
-        sidecar.ledger.flush()
-
-    with pytest.warns(RuntimeWarning, match="Sidecar observes without a record") as caught:
-        found = [graph.invoke({"out": ""})["out"] for _ in range(3)]
-    assert ["x"] * 3 == found
-    assert 1 == len(caught)
-    sidecar.close()
-
-
-def test_events_that_cannot_be_written_do_not_pile_up(blocked: Path) -> None:
-    ledger = Ledger(blocked)
-    for _ in range(1000):
-        ledger.record("s", "x")
-    with pytest.raises(LedgerError):
-        ledger.flush()
-
-    assert 0 == len(ledger._queue)
-    ledger.close()
-
-
 def test_a_ledger_too_far_behind_is_as_good_as_broken(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "_wake", lambda: None)  # nobody writes
-    for _ in range(QUEUE_LIMIT + 1):
-        ledger._queue.append(("s", 0, "x", "", "", {}))
+    monkeypatch.setattr(ledger, "wake", lambda: None)  # nobody writes
+    for _ in range(EVENTS + 1):
+        ledger.queue.append(("s", 0, "x", "", "", {}))
 
     with pytest.raises(LedgerError, match=r"events with 0 bytes wait for .*: the disk is too slow"):
         ledger.check()
-    ledger._queue.clear()
+    ledger.queue.clear()
 
 
 def test_heads_of_many_sessions_are_not_all_remembered(ledger: Ledger) -> None:
@@ -308,15 +183,6 @@ def test_a_head_counts_what_the_session_has_spent(ledger: Ledger) -> None:
 
     assert head is not None
     assert (3, 12) == (head.n, head.tokens)
-
-
-@pytest.mark.parametrize("text", ["päth", "\ud800", "x\x00y", "a" * 100_000])
-def test_hostile_text_is_on_record_and_the_chain_holds(text: str, ledger: Ledger) -> None:
-    ledger.record(text, "x", path=text, actor=text, body={"text": text, text: 1})
-    ledger.flush()
-
-    assert 1 == len(stored(ledger))
-    assert holds(stored(ledger))
 
 
 class Hostile:

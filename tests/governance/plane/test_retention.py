@@ -180,9 +180,16 @@ def test_a_session_that_no_archive_holds_is_found(ledger: Ledger, archived: Path
         for table in ("events", "heads", "payloads", "salts"):
             db.execute(f"DELETE FROM {table} WHERE session='a'")
 
-    assert ["a: was archived, and is in none of the archives given"] == [
+    assert "a: was archived, and is in none of the archives given" in [
         str(problem) for problem in verify(ledger.place, archives=[archived]).problems
     ]
+
+
+def test_a_tombstone_that_nobody_looked_behind_is_said_to_be_one(ledger: Ledger, archived: Path) -> None:
+    alone, together = verify(ledger.place), verify(ledger.place, archives=[archived])
+
+    assert ({"a": 3, "b": 3, "c": 3}, ("old.db",)) == (alone.unseen, alone.archives)
+    assert {} == together.unseen
 
 
 def test_an_archive_takes_only_what_is_old(ledger: Ledger, tmp_path: Path) -> None:

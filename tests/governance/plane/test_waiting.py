@@ -13,7 +13,6 @@ import pytest
 
 from governance import Contract, Sidecar, govern
 from governance.errors import LedgerError
-from governance.plane import ledger as ledger_module
 from governance.plane import waiting
 from governance.plane.ledger import Ledger
 from governance.plane.ledger_file import LedgerFile
@@ -30,7 +29,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         return append(self, events, durable=durable)
 
     monkeypatch.setattr(LedgerFile, "append", slow)
-    monkeypatch.setattr(ledger_module, "QUEUE_LIMIT", 10)
+    monkeypatch.setattr(waiting, "EVENTS", 10)
     monkeypatch.setattr("governance.filters.record.QUEUE_LIMIT", 10)
     yield opened
     opened.set()
@@ -38,7 +37,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def filled(sidecar: Sidecar) -> None:
     sidecar.ledger.record("s", "x")
-    while sidecar.ledger._queue:
+    while sidecar.ledger.queue:
         time.sleep(0.01)  # the writer has taken it, and stands
     for _ in range(20):
         sidecar.ledger.record("s", "x")
@@ -124,7 +123,7 @@ def test_observe_mode_leaves_rows_out_and_says_how_many(gate: Any, sidecar: Side
 def test_large_bodies_and_payloads_count_by_their_size(
     gate: Any, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "BYTES", 10_000)
+    monkeypatch.setattr(waiting, "BYTES", 10_000)
     sidecar.ledger.record("s", "x", payloads={"input": "y" * 6000})
     assert not sidecar.ledger.behind
     sidecar.ledger.record("s", "x", body={"text": "y" * 6000})
@@ -133,7 +132,7 @@ def test_large_bodies_and_payloads_count_by_their_size(
     sidecar.ledger.flush()
 
     assert not sidecar.ledger.behind
-    assert 0 == sidecar.ledger._room.bytes
+    assert 0 == sidecar.ledger.room.bytes
 
 
 def test_memory_is_given_back_when_the_disk_refuses(tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ def test_memory_is_given_back_when_the_disk_refuses(tmp_path: Path) -> None:
     with pytest.raises(LedgerError):
         ledger.flush()
 
-    assert 0 == ledger._room.bytes
+    assert 0 == ledger.room.bytes
     ledger.close()
 
 
