@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import GraphBubbleUp
@@ -42,83 +43,80 @@ async def acarry_out(effect: Effect) -> Any:
     raise TypeError(f"a filter yielded {effect!r}; expected Proceed, Sleep, Hold or Run")
 
 
+Step = Callable[[], Effect | None]
+
+
+def answered(chain: Chain, work: Callable[[Any], Any], given: Any) -> Step:
+    """Do what a chain asks for; the step that hands in what came of it. What is not for filters is raised."""
+    try:
+        return partial(chain.send, work(given))
+    except GraphBubbleUp:
+        raise
+    except Exception as error:
+        return partial(chain.throw, Stopped(error) if isinstance(error, StopIteration) else error)
+
+
+async def aanswered(chain: Chain, work: Callable[[Any], Awaitable[Any]], given: Any) -> Step:
+    """`answered` for async code."""
+    try:
+        return partial(chain.send, await work(given))
+    except GraphBubbleUp:
+        raise
+    except Exception as error:
+        return partial(chain.throw, error)
+
+
+def advance(chain: Chain, step: Step) -> Proceed | None:
+    """Take steps with a chain until the code it stands around has to run; None at its end."""
+    effect = step()
+    while effect is not None and not isinstance(effect, Proceed):
+        effect = answered(chain, carry_out, effect)()
+    return effect
+
+
+async def aadvance(chain: Chain, step: Step) -> Proceed | None:
+    """`advance` for async code."""
+    effect = step()
+    while effect is not None and not isinstance(effect, Proceed):
+        effect = (await aanswered(chain, acarry_out, effect))()
+    return effect
+
+
 def drive(chain: Chain, perform: Callable[[Any], Any]) -> Any:
     """Perform in sync code what a chain asks for."""
-    try:
-        effect = chain.start()
-        while effect is not None:
-            try:
-                if type(effect) is Proceed:
-                    value = perform(effect.call) if effect.within is None else bounded(effect, perform)
-                else:
-                    value = carry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(Stopped(error) if isinstance(error, StopIteration) else error)
+    with closing_on_error(chain):
+        step: Step = chain.start
+        while (proceed := advance(chain, step)) is not None:
+            if proceed.within is None:
+                step = answered(chain, perform, proceed.call)
             else:
-                effect = chain.send(value)
+                step = answered(chain, partial(bounded, perform=perform), proceed)
         return chain.result
-    except BaseException as error:
-        chain.close(error)
-        raise
 
 
 async def adrive(chain: Chain, perform: Callable[[Any], Awaitable[Any]]) -> Any:
     """Perform in async code what a chain asks for."""
-    try:
-        effect = chain.start()
-        while effect is not None:
-            try:
-                if type(effect) is Proceed:
-                    value = await (perform(effect.call) if effect.within is None else abounded(effect, perform))
-                else:
-                    value = await acarry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(error)
+    with closing_on_error(chain):
+        step: Step = chain.start
+        while (proceed := await aadvance(chain, step)) is not None:
+            if proceed.within is None:
+                step = await aanswered(chain, perform, proceed.call)
             else:
-                effect = chain.send(value)
+                step = await aanswered(chain, partial(abounded, perform=perform), proceed)
         return chain.result
-    except BaseException as error:
-        chain.close(error)
-        raise
 
 
-def advance(chain: Chain, step: Callable[[], Effect | None]) -> Proceed | None:
-    """Take a step with a chain and do what it asks for, until the code it stands around has to run; None at its end."""
-    try:
-        effect = step()
-        while effect is not None and not isinstance(effect, Proceed):
-            try:
-                value = carry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(error)
-            else:
-                effect = chain.send(value)
-        return effect
-    except BaseException as error:
-        chain.close(error)
-        raise
+class closing_on_error:
+    """Whatever ends a chain before its time ends its filters, from the inside out."""
 
+    __slots__ = ("chain",)
 
-async def aadvance(chain: Chain, step: Callable[[], Effect | None]) -> Proceed | None:
-    """`advance` for async code."""
-    try:
-        effect = step()
-        while effect is not None and not isinstance(effect, Proceed):
-            try:
-                value = await acarry_out(effect)
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                effect = chain.throw(error)
-            else:
-                effect = chain.send(value)
-        return effect
-    except BaseException as error:
-        chain.close(error)
-        raise
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            self.chain.close(error)

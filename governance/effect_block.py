@@ -26,7 +26,7 @@ from governance.boundary import tool_call
 from governance.call import Call, Effect, Proceed
 from governance.contracts import SideEffect, declares
 from governance.current import CURRENT, current_call
-from governance.drivers import aadvance, advance
+from governance.drivers import aadvance, advance, closing_on_error
 from governance.errors import ContractViolation
 
 EXTERNAL = SideEffect("external")
@@ -61,7 +61,7 @@ class EffectBlock:
     def __enter__(self) -> EffectBlock:
         made = self._open()
         if made is not None:
-            with questioned(made):
+            with closing_on_error(made), questioned(made):
                 self._begin(made, advance(made, made.start))
         return self
 
@@ -71,13 +71,13 @@ class EffectBlock:
             return
         if isinstance(error, GraphInterrupt) and made.call.asks is not None:
             made.call.asks()
-        with questioned(made):
+        with closing_on_error(made), questioned(made):
             _check_over(made, advance(made, lambda: self._end(made, error)))
 
     async def __aenter__(self) -> EffectBlock:
         made = self._open()
         if made is not None:
-            with questioned(made):
+            with closing_on_error(made), questioned(made):
                 self._begin(made, await aadvance(made, made.start))
         return self
 
@@ -87,7 +87,7 @@ class EffectBlock:
             return
         if isinstance(error, GraphInterrupt) and made.call.asks is not None:
             await asyncio.to_thread(made.call.asks)
-        with questioned(made):
+        with closing_on_error(made), questioned(made):
             _check_over(made, await aadvance(made, lambda: self._end(made, error)))
 
     def _open(self) -> chain.Chain | None:
