@@ -74,6 +74,8 @@ class EffectFilter:
     def _perform(self, call: ToolCall, effect: SideEffect, key: str) -> Flow:
         effects = call.governance.effects
         call.asks = lambda: effects.asked(key, call.execution)
+        if not (yield Run(lambda: effects.confirm(key, call.execution))):
+            raise self._fenced(call, "stood still for longer than its lease before it began")
         try:
             result = yield Proceed(call)
         except Exception:
@@ -91,11 +93,12 @@ class EffectFilter:
         if (yield Run(lambda: call.governance.effects.finish(key, call.execution, outcome))):
             self._note(call, kind)
             return
-        self._note(call, "effect.fenced")
-        raise EffectInDoubt(
-            f"{call.name} ended after its lease had run out, and another run has judged it meanwhile; "
-            "look at what that found, and whether the effect happened twice",
-            tool=call.name,
+        raise self._fenced(call, "ended after its lease had run out; look whether the effect happened twice")
+
+    def _fenced(self, call: ToolCall, why: str) -> EffectInDoubt:
+        self._note(call, "effect.fenced", reason=why)
+        return EffectInDoubt(
+            f"{call.name} {why}: another run has judged it meanwhile, so its word counts", tool=call.name
         )
 
     def _failed(self, call: ToolCall, key: str, *, nothing_happened: bool) -> Generator[Effect, Any, None]:

@@ -150,6 +150,14 @@ class Effects:
             led(db, intent.session, intent.key)
         return Fresh(asked=True) if row.state == "asked" else InDoubt(row.digest, elsewhere)
 
+    def confirm(self, key: str, execution: str) -> bool:
+        """Renew the lease, last thing before the effect; False where it is not this execution's any more."""
+        with self.control.transaction(synced=False) as db:
+            return db.execute(
+                "UPDATE effects SET lease=? WHERE key=? AND execution=? AND state='intent'",
+                (time.time() + self.lease, key, execution),
+            ).rowcount > 0  # fmt: skip
+
     def finish(self, key: str, execution: str, outcome: Any) -> bool:
         """Store the outcome durably; False where the effect is not this execution's any more."""
         kind, blob = self._serde.dumps_typed(outcome)

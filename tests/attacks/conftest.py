@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -52,3 +54,10 @@ def waiting(sidecar: Sidecar, till: Till, one: Any) -> Any:
         sidecar=sidecar,
     )
     return graph, asked(graph)
+
+
+@pytest.fixture
+def ruled(sidecar: Sidecar) -> Callable[..., Any]:
+    """Governs a graph on this test's Sidecar, by whose leases nobody waits long."""
+    sidecar.effects.lease = 0.3
+    return functools.partial(govern, sidecar=sidecar)
