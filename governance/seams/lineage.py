@@ -9,14 +9,17 @@ among the versions its nodes have seen, which LangGraph hands on from checkpoint
 from __future__ import annotations
 
 import contextvars
+import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
+from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER, PULL
 from langgraph.pregel import Pregel
 from langgraph.pregel import main as pregel_main
 from langgraph.pregel._loop import PregelLoop
+from langgraph.types import StateSnapshot
 
 from governance.likeness import like
 from governance.seams.declared import Graph
@@ -32,7 +35,9 @@ WANTED: list[tuple[Any, Sequence[str]]] = [
     (main, ("create_checkpoint",)),
 ]
 _changes: contextvars.ContextVar[Iterator[int] | None] = contextvars.ContextVar("sidecar_changes", default=None)
-"""Within a change of state: for each of its steps, whether it is one in which no node ran."""
+"""Within a change of state: for each of its steps, how many no node ran in."""
+FAR = 16
+"""Checkpoints looked back for the author of a change."""
 
 
 def install() -> None:
@@ -81,26 +86,26 @@ def _patch_updates() -> None:
     def update(self: Graph, config: RunnableConfig, supersteps: Any) -> Any:
         if not _is_governed(self, config):
             return bulk(self, config, supersteps)
-        token = _changes.set(_idle(self.get_state(config), supersteps))
-        try:
+        before = [self.get_state(config)]
+        while (above := _above(before, config, supersteps)) is not None:
+            before.append(self.get_state(above))
+        with _changing(before, supersteps):
             return bulk(self, config, supersteps)
-        finally:
-            _changes.reset(token)
 
     @like(abulk)
     async def aupdate(self: Graph, config: RunnableConfig, supersteps: Any) -> Any:
         if not _is_governed(self, config):
             return await abulk(self, config, supersteps)
-        token = _changes.set(_idle(await self.aget_state(config), supersteps))
-        try:
+        before = [await self.aget_state(config)]
+        while (above := _above(before, config, supersteps)) is not None:
+            before.append(await self.aget_state(above))
+        with _changing(before, supersteps):
             return await abulk(self, config, supersteps)
-        finally:
-            _changes.reset(token)
 
     @like(create)
     def created(checkpoint: Any, *args: Any, **kwargs: Any) -> Any:
         changes = _changes.get()
-        if changes is not None and next(changes, 0):
+        for _ in range(next(changes, 0) if changes is not None else 0):
             _go_ahead(checkpoint)
         return create(checkpoint, *args, **kwargs)
 
@@ -113,6 +118,35 @@ def _is_governed(graph: Graph, config: RunnableConfig) -> bool:
     return bool(saver) and governance_of(graph) is not None
 
 
-def _idle(before: Any, supersteps: Any) -> Iterator[int]:
-    """A change that stands in for a node which was to run next takes that node's step; in any other, no node ran."""
-    return iter([not all(one.as_node in before.next for one in step) for step in supersteps])
+def _above(before: list[StateSnapshot], config: RunnableConfig, supersteps: Any) -> RunnableConfig | None:
+    """The next checkpoint to look at, until one after which a node ran that LangGraph can take for the author.
+
+    It knows none of the branches that a `Send` began. Nobody has to look where the author is named.
+    """
+    named = all(one.as_node is not None for step in supersteps[:1] for one in step)
+    known = len(before) > 1 and any(task.path[0] == PULL for task in before[-1].tasks)
+    parent = before[-1].parent_config
+    if named or known or parent is None or len(before) == FAR:
+        return None
+    # What only the given config has: a saver that was lent to this graph.
+    return {**config, CONF: {**config.get(CONF, {}), **parent[CONF]}}
+
+
+@contextmanager
+def _changing(before: list[StateSnapshot], supersteps: Any) -> Iterator[None]:
+    """A change that stands in for a node which was to run next takes that node's step; in any other, no node ran.
+
+    One in nobody's name is in that of the node which ran last: what that led to follows anew, in its own steps.
+    """
+    since = (max(1, len(before) - 1), *itertools.repeat(1, len(supersteps)))
+    token = _changes.set(iter([_idle(before, step, far) for step, far in zip(supersteps, since, strict=False)]))
+    try:
+        yield
+    finally:
+        _changes.reset(token)
+
+
+def _idle(before: list[StateSnapshot], step: Any, since: int) -> int:
+    if all(one.as_node in before[0].next for one in step):
+        return 0
+    return since if any(one.as_node is None for one in step) else 1

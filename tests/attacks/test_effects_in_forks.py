@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import operator as operators
-from collections.abc import Callable
+import asyncio
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Send
 
 from governance import SideEffect, declares, operator
 from governance.errors import (
@@ -20,15 +20,7 @@ from governance.errors import (
 )
 from tests.attacks.answers import CONFIG
 from tests.attacks.tills import MAY, Till, agent, moody, rewound
-from tests.fixtures import calling
-
-ASKED: dict[str, Callable[[Any], Any]] = {
-    "invoke": lambda model: model.invoke("?"),
-    "stream": lambda model: functools.reduce(operators.add, model.stream("?")),
-    "batch": lambda model: model.batch(["?"])[0],
-    "generate": lambda model: model.generate([[HumanMessage("?")]]).generations[0][0].message,
-    "a chain": lambda model: (model | (lambda said: said)).invoke("?"),
-}
+from tests.fixtures import State, calling
 
 
 def test_a_rewind_past_a_look_up_repeats_nothing(ruled: Any, line: Any) -> None:
@@ -102,3 +94,24 @@ def test_a_change_of_state_in_the_name_of_a_node_takes_that_nodes_step(ruled: An
         graph.invoke(None, graph.update_state(earlier.config, {"other": "x"}, as_node="a"))
 
     assert [5] == till.paid
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_change_of_state_after_branches_does_not_repeat_the_branches(asynchronous: bool, ruled: Any) -> None:
+    """LangGraph takes the node that sent them for the author of the change, and sends them anew."""
+    till = Till()
+    builder = StateGraph(State)
+    builder.add_node("a", lambda state: {"out": "a"})
+    builder.add_node("branch", lambda given: {"log": [till.pay.invoke({"amount": given["amount"]})]})
+    builder.add_edge(START, "a")
+    builder.add_conditional_edges("a", lambda state: [Send("branch", {"amount": n}) for n in (1, 2)], ["branch"])
+    graph = ruled(builder.compile(checkpointer=InMemorySaver()), contracts=MAY)
+    graph.invoke({"out": ""}, CONFIG)
+    with operator("ann", reason="what if"):
+        if asynchronous:
+            asyncio.run(graph.aupdate_state(CONFIG, {"other": "x"}))
+        else:
+            graph.update_state(CONFIG, {"other": "x"})
+        graph.invoke(None, CONFIG)
+
+    assert [1, 2] == sorted(till.paid)
