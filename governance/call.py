@@ -75,7 +75,6 @@ class NodeCall(Call):
     state: State = field(init=False, default="open")
     refusal: Refusal | None = field(init=False, default=None)
     ordinals: dict[str, int] | None = field(init=False, default=None)
-    runs: dict[str, int] | None = field(init=False, default=None)
     tokens: int = field(init=False, default=0)
     question: GraphInterrupt | None = field(init=False, default=None)
     """What a person was asked in this execution and has not answered."""
@@ -125,13 +124,6 @@ class NodeCall(Call):
         while node is not None:
             node.effects_done += 1
             node = node.parent.node if node.parent is not None else None
-
-    def run_number(self, known_as: str) -> int:
-        """0, 1, 2, ... for the nested runs of this execution, in the order in which they began."""
-        with self.session.lock:
-            if self.runs is None:
-                self.runs = {}
-            return self.runs.setdefault(known_as, len(self.runs))
 
     def read(self, key: str) -> Any:
         """A value of the state this node was given, whatever shape the state has.

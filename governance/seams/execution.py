@@ -17,23 +17,26 @@ from governance.call import Call, NodeCall
 from governance.current import CURRENT, mark_place, unmark_place
 from governance.errors import ContractViolation, Refusal
 from governance.filters.contract import grant
+from governance.seams.identity import RUN
 
 
 class entered:
     """One execution of a governed node, from its first step to its last write."""
 
-    __slots__ = ("call", "mark", "token")
+    __slots__ = ("call", "mark", "run", "token")
 
     def __init__(self, call: NodeCall) -> None:
         self.call = call
 
     def __enter__(self) -> None:
         self.token = CURRENT.set(self.call)
+        self.run = RUN.get()
         self.mark = mark_place(self.call)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         call = self.call
         unmark_place(self.mark)
+        RUN.set(self.run)  # its nested runs are no business of the nodes after it
         call.input = None  # a view that nobody holds any more can be lent again
         try:
             CURRENT.reset(self.token)

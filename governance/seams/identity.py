@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 RUN: contextvars.ContextVar[int] = contextvars.ContextVar("sidecar_run", default=0)
-"""Ordinal of a nested run that starts a checkpoint lineage of its own."""
+"""Ordinal of a nested run within the execution of a node, in the order in which they are started."""
 
 
 AHEAD = "__sidecar_steps_ahead"
@@ -42,9 +42,9 @@ def prefix(parent: Call | None, conf: Mapping[str, Any]) -> str:
     own = conf.get(CONFIG_KEY_CHECKPOINT_NS) or ""
     above = parent.node.config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINT_NS) or ""
     if above and own.startswith(above + NS_SEP):
-        # LangGraph goes on counting when it retries the parent; what counts here is this execution.
-        first = own[len(above) + 1 :].partition(NS_SEP)[0]
-        return f"{parent.path}/{parent.node.run_number(first if first.isdigit() else '0')}:"
+        # Not LangGraph's number: it goes on counting when it retries the parent, and what it answers from a
+        # checkpoint it does not count.
+        return f"{parent.path}/{RUN.get()}:"
     return f"{parent.path}/r{RUN.get()}:"
 
 

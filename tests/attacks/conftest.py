@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from governance import Sidecar, SideEffect, declares, govern
 from tests.attacks.answers import LOCAL, asked, paying
+from tests.attacks.bank import Bank
 
 
 class Till:
@@ -61,3 +63,8 @@ def ruled(sidecar: Sidecar) -> Callable[..., Any]:
     """Governs a graph on this test's Sidecar, by whose leases nobody waits long."""
     sidecar.effects.lease = 0.3
     return functools.partial(govern, sidecar=sidecar)
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[Bank]:
+    yield Bank(tmp_path / "books")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -153,6 +154,57 @@ def test_a_change_of_state_leaves_no_trace_in_what_langgraph_shows(sidecar: Side
         graph.update_state(thread, {"out": "x"}, as_node="a")
 
     assert {"source": "update", "step": 2, "parents": {}} == graph.get_state(thread).metadata
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_nested_run_has_its_number_also_where_the_one_before_is_answered_from_its_checkpoint(
+    asynchronous: bool, sidecar: Sidecar, rows: Any, thread: Any, line: Any
+) -> None:
+    first, second = line(x=quiet), line(y=lambda state: {"out": interrupt("?")}, z=quiet)
+
+    def node(state: Any) -> Any:
+        first.invoke({"out": ""})
+        return second.invoke({"out": ""})
+
+    async def anode(state: Any) -> Any:
+        await first.ainvoke({"out": ""})
+        return await second.ainvoke({"out": ""})
+
+    graph = line(compiled=saved(), n=anode if asynchronous else node)
+    govern(graph, contracts={"*": Contract(), "*/*": Contract()}, sidecar=sidecar)
+    for given in ({"out": ""}, Command(resume="!")):
+        asyncio.run(graph.ainvoke(given, thread)) if asynchronous else graph.invoke(given, thread)
+
+    assert {"n#1/1:y#1"} == set(paths(rows, "y"))
+    assert {"n#1/1:z#2"} == set(paths(rows, "z"))
+
+
+def test_nested_runs_that_are_read_in_turns_keep_their_numbers(sidecar: Sidecar, rows: Any, line: Any) -> None:
+    inner = line(x=quiet, y=quiet)
+
+    def node(state: Any) -> None:
+        runs = [inner.stream({"out": ""}) for _ in range(2)]
+        for pieces in zip(*runs, strict=True):
+            assert 2 == len(pieces)
+
+    govern(line(n=node), contracts={"*": Contract(), "*/*": Contract()}, sidecar=sidecar).invoke({"out": ""})
+
+    assert ["n#1/0:y#2", "n#1/1:y#2"] == sorted(paths(rows, "y"))
+
+
+def test_runs_within_a_nested_node_do_not_number_the_nodes_after_it(sidecar: Sidecar, rows: Any, line: Any) -> None:
+    innermost = line(z=quiet)
+
+    def starts(state: Any) -> None:
+        for _ in range(2):
+            innermost.invoke({"out": ""})
+
+    inner = line(x=starts, y=quiet)
+    graph = line(n=lambda state: inner.invoke({"out": ""}))
+    govern(graph, contracts={"*": Contract(), "*/*": Contract(), "*/*/*": Contract()}, sidecar=sidecar)
+    graph.invoke({"out": ""})
+
+    assert ["n#1/0:y#2"] == paths(rows, "y")
 
 
 def test_tasks_of_one_function_are_told_apart(sidecar: Sidecar, rows: Any) -> None:
