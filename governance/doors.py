@@ -47,8 +47,6 @@ def checked_input(governance: Governance, session: str, given: Any, *, rewinds: 
     """The input a governed run may start with; answers to cards come back bound to their card."""
     if rewinds:
         check_update(governance, session, "a rewind to an earlier checkpoint", {})
-    if governance.records.run is not None:
-        governance.records.run(governance, session, given)
     if not isinstance(given, Command):
         return given
     if given.update is not None or given.goto:

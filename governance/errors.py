@@ -18,6 +18,9 @@
     + EffectInDoubt           an effect began and nobody knows how it ended
     + Abandoned               code of an execution that is over tried to go on
   x LedgerError               the record cannot be written; in enforce mode nothing runs then
+  x RecordIncomplete          a replay lacks something that was not recorded, or is not kept any more
+  x ReplayDiverged            a replay went another way than its record
+    + CutOff                  not one: the record ends here, as a kill cut it off
   x Revise                    not an error: asks LangGraph to run the node again, with feedback
 
 All derive from `RuntimeError`, which LangGraph's default retry policy leaves alone.
@@ -144,6 +147,24 @@ class LedgerError(GovernanceError):
     """The ledger cannot be written, so in enforce mode nothing may happen."""
 
     code = "ledger"
+
+
+class RecordIncomplete(GovernanceError):
+    """The record of a session does not hold what a replay of it needs."""
+
+    code = "record-incomplete"
+
+
+class ReplayDiverged(GovernanceError):
+    """A replay went another way than its record; the first place is named."""
+
+    code = "diverged"
+
+
+class CutOff(ReplayDiverged):
+    """What runs here goes on further than its record, which a kill or a failure beside it cut off."""
+
+    code = "cut-off"
 
 
 class Revise(GovernanceError):

@@ -20,6 +20,7 @@ from governance.plane.waiting import EVENTS as QUEUE_LIMIT
 
 def node_record(call: NodeCall) -> After | Flow | None:
     """Two rows a node: that it began, and how it ended."""
+    # `recorded` written out, without asking for bytes: rows of nodes weigh nothing, and a node is a hot path.
     ledger = call.governance.ledger
     if ledger.broken is not None or len(ledger.waiting) > QUEUE_LIMIT:
         return troubled(call, node_begun, rows=2)
@@ -31,6 +32,14 @@ def node_begun(call: NodeCall) -> After:
                                 call.contract.digest, call.execution))  # fmt: skip
     call.started = time.perf_counter_ns()
     return _node_ended
+
+
+def recorded(call: Any, begin: Callable[[Any], After], *, rows: int) -> After | Flow | None:
+    """What `begin` writes, as far as the record can take it."""
+    ledger = call.governance.ledger
+    if ledger.broken is not None or ledger.behind:
+        return troubled(call, begin, rows=rows)
+    return begin(call)
 
 
 def troubled(call: Any, begin: Callable[[Any], After], *, rows: int) -> After | Flow | None:
@@ -103,10 +112,7 @@ def _handed_over(attempt: int, execution: str, us: int, wrote: str | tuple[str, 
 
 def inner_record(call: ModelCall | ToolCall) -> After | Flow | None:
     """One row a model or tool call."""
-    ledger = call.governance.ledger
-    if ledger.broken is not None or ledger.behind:
-        return troubled(call, inner_begun, rows=1)
-    return inner_begun(call)
+    return recorded(call, inner_begun, rows=1)
 
 
 def inner_begun(call: ModelCall | ToolCall) -> After:
@@ -130,15 +136,18 @@ def _inner_ended(call: ModelCall | ToolCall, result: Any) -> Any:
 def inner_row(
     call: ModelCall | ToolCall, word: str, body: dict[str, Any], payloads: Mapping[str, Any] | None = None
 ) -> None:
-    """How a model or tool call ended, and under which rules it was made."""
+    """How a model or tool call ended, in which execution of a node, and under which rules it was made."""
     governance = call.governance
-    body |= {"contract": call.contract.digest, "execution": call.execution, "policy": governance.policy.digest}
+    body |= {"of": call.node.execution, "execution": call.execution}
+    body |= {"contract": call.contract.digest, "policy": governance.policy.digest}
     body["us"] = spent(call)
     tokens = 0
     if isinstance(call, ModelCall):
         body["tokens"] = tokens = call.spent
     else:
         body["args"] = orjson.Fragment(call.given)
+        if call.began and word == "refused":  # by something that its own code did
+            body["began"] = True
     governance.ledger.record(
         call.session.id, f"{call.boundary}.{word}", path=call.path, actor=call.name, body=body, tokens=tokens,
         payloads=payloads,

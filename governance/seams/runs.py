@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -30,6 +31,7 @@ from governance.likeness import like
 
 if TYPE_CHECKING:
     from governance.sidecar import Governance
+from governance.seams import told
 from governance.seams.declared import Graph
 from governance.seams.execution import final
 from governance.seams.graphs import attach_steps, governance_of, step_of
@@ -57,8 +59,8 @@ def _enter(graph: Graph, given: Any, config: RunnableConfig | None, *, rewinds: 
 def _enter_nested(graph: Graph, given: Any, config: RunnableConfig | None, parent: Call) -> None:
     """Seam 5, nested runs: judged by the graph's own governance where it enforces one, else by the parent's."""
     own = governance_of(graph)
+    own = None if own is None else parent.governance.counterpart(own)
     governance = own if own is not None and own.enforcing else parent.governance
-    RUN.set(parent.node.next_ordinal("@run"))
     if isinstance(given, Command):
         if given.update is not None or given.goto:
             doors.check_update(governance, parent.session.id, "Command(update=, goto=) as input", {})
@@ -127,26 +129,34 @@ def _at_head(graph: Graph, config: RunnableConfig | None) -> RunnableConfig:
 
 def install() -> None:
     """Seam 5: class-wide, so that copies of a governed graph (a server makes one per request) have it too."""
-    stream, astream = Pregel.stream, Pregel.astream
+    stream: Callable[..., Any] = Pregel.stream
+    astream: Callable[..., Any] = Pregel.astream
     bulk, abulk = Pregel.bulk_update_state, Pregel.abulk_update_state
 
-    def nested_stream(self: Graph, parent: Call, given: Any, config: Any, kwargs: Any) -> Iterator[Any]:
-        with final(parent):
-            yield from stream(self, given, config, **kwargs)
+    def nested_stream(self: Graph, parent: Call, run: int, given: Any, config: Any, kwargs: Any) -> Iterator[Any]:
+        with final(parent) if parent.governance.enforcing else nullcontext():
+            RUN.set(run)
+            with closing(stream(self, given, config, **kwargs)) as pieces:
+                for piece in pieces:
+                    yield piece
+                    RUN.set(run)  # meanwhile the node may have read a piece of another run
 
-    async def nested_astream(self: Graph, parent: Call, given: Any, config: Any, kwargs: Any) -> AsyncIterator[Any]:
-        with final(parent):
-            async for piece in astream(self, given, config, **kwargs):
-                yield piece
+    async def nested_astream(
+        self: Graph, parent: Call, run: int, given: Any, config: Any, kwargs: Any
+    ) -> AsyncIterator[Any]:
+        with final(parent) if parent.governance.enforcing else nullcontext():
+            RUN.set(run)
+            async with aclosing(astream(self, given, config, **kwargs)) as pieces:
+                async for piece in pieces:
+                    yield piece
+                    RUN.set(run)
 
     @like(stream)
     def governed_stream(self: Graph, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         parent = current_call()
         if parent is not None:
             _enter_nested(self, input, config, parent)
-            if parent.governance.enforcing:
-                return nested_stream(self, parent, input, config, kwargs)
-            return stream(self, input, config, **kwargs)
+            return nested_stream(self, parent, parent.node.next_ordinal("@run"), input, config, kwargs)
         rewinds = _addresses_checkpoint(self, config) and not (
             self.checkpointer and _is_head(_conf(self, config), self.get_state(_at_head(self, config)))
         )
@@ -164,9 +174,7 @@ def install() -> None:
         parent = current_call()
         if parent is not None:
             _enter_nested(self, input, config, parent)
-            if parent.governance.enforcing:
-                return nested_astream(self, parent, input, config, kwargs)
-            return astream(self, input, config, **kwargs)
+            return nested_astream(self, parent, parent.node.next_ordinal("@run"), input, config, kwargs)
         if _addresses_checkpoint(self, config):
             return at_checkpoint(self, input, config, kwargs)
         return astream(self, _enter(self, input, config, rewinds=False), config, **kwargs)
@@ -181,9 +189,10 @@ def install() -> None:
         _enter_update(self, config, supersteps)
         return await abulk(self, config, supersteps)
 
+    told.install()
     _patch_readers()
-    Pregel.stream, Pregel.astream = governed_stream, governed_astream  # type: ignore[method-assign]
-    Pregel.bulk_update_state, Pregel.abulk_update_state = governed_bulk, governed_abulk  # type: ignore[method-assign]
+    Pregel.stream, Pregel.astream = governed_stream, governed_astream  # type: ignore[method-assign]  # a seam
+    Pregel.bulk_update_state, Pregel.abulk_update_state = governed_bulk, governed_abulk  # type: ignore[method-assign]  # a seam
 
 
 def _patch_readers() -> None:
@@ -225,3 +234,5 @@ def _enter_update(graph: Graph, config: RunnableConfig, supersteps: Any) -> None
     }
     session = str(_conf(graph, config).get(CONFIG_KEY_THREAD_ID) or "")
     doors.check_update(governance, session, "update_state", facts)
+    if governance.records.changed is not None:
+        governance.records.changed(governance, session, supersteps)

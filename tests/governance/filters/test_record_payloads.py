@@ -11,12 +11,13 @@ from langchain_core.language_models.fake_chat_models import FakeMessagesListChat
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from governance import Contract, Policy, Sidecar, govern
 from governance.plane.retention import sessions_of
 from governance.plane.verify import verify
 from governance.policy import LedgerPolicy
+from tests.fixtures import read_rows
 
 
 @tool
@@ -107,7 +108,68 @@ def test_a_call_that_fails_keeps_what_was_asked(run: Any, sidecar: Sidecar) -> N
 
     found = run({"out": ""}, node=fails, payloads="calls")
 
-    assert ["model.failed.prompt"] == [name for name in kept(sidecar, found) if name.startswith("model")]
+    assert {"model.failed.prompt", "model.failed.raised"} == {n for n in kept(sidecar, found) if n.startswith("model")}
+
+
+def test_an_error_is_kept_with_what_it_held(run: Any, sidecar: Sidecar) -> None:
+    class Odd(Exception):
+        def __init__(self) -> None:
+            super().__init__("odd")
+            self.status, self.response = 503, object()
+
+    def fails(state: Any) -> Any:
+        raise Odd
+
+    with pytest.raises(Odd):
+        run({"out": ""}, node=fails, payloads="all")
+    sidecar.ledger.flush()
+    [row] = [row for row in read_rows(sidecar.ledger.path) if row.kind == "node.failed"]
+    raised = kept(sidecar, [row])["node.failed.raised"]
+    assert ("odd", {"status": 503}) == (raised["text"], raised["state"])
+    assert raised["type"].endswith("Odd")
+
+
+def test_a_question_is_kept_and_so_is_its_answer(line: Any, sidecar: Sidecar, rows: Any, thread: Any) -> None:
+    graph = line(compiled={"checkpointer": InMemorySaver()}, n=lambda state: {"out": interrupt("why?")})
+    govern(graph, contracts={"n": Contract()}, policy=Policy(ledger=LedgerPolicy(payloads="all")), sidecar=sidecar)
+    graph.invoke({"out": ""}, thread)
+    graph.invoke(Command(resume="because"), thread)
+
+    found = kept(sidecar, rows())
+    assert "why?" == found["node.interrupted.asked"][0]["value"]
+    assert "because" == found["run.resumed.resume"]
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+def test_a_run_is_on_record_from_its_input_to_where_it_came_to_rest(
+    line: Any, sidecar: Sidecar, rows: Any, thread: Any, threaded: bool
+) -> None:
+    graph = line(n=lambda state: {"out": state["out"] + "!"})
+    govern(graph, contracts={"n": Contract()}, policy=Policy(ledger=LedgerPolicy(payloads="all")), sidecar=sidecar)
+    graph.invoke({"out": "before"}, thread if threaded else None)
+
+    found = rows()
+    assert ["run.input", "node.begun", "node.ended", "run.rested"] == [row.kind for row in found]
+    assert 1 == len({row.session for row in found})
+    values = kept(sidecar, found)
+    assert ({"out": "before"}, "before!") == (values["run.input.input"], values["run.rested.state"]["out"])
+    assert ("done", False) == (found[-1].body["end"], found[0].body["async"])
+
+
+def test_a_call_names_the_execution_of_the_node_it_was_made_in(run: Any) -> None:
+    found = run({"out": ""})
+
+    [node] = [row.body["execution"] for row in found if row.kind == "node.begun"]
+    assert {node} == {row.body["of"] for row in found if row.kind in ("model.ended", "tool.ended")}
+
+
+def test_options_of_a_model_are_kept_without_those_that_open_doors(run: Any, sidecar: Sidecar) -> None:
+    def asks(state: Any) -> Any:
+        model().invoke([HumanMessage("the question")], max_tokens=5, api_key="s3cr3t", extra_headers={"a": "s3cr3t"})
+
+    found = kept(sidecar, run({"out": ""}, node=asks, payloads="calls"))
+
+    assert {"max_tokens": 5} == found["model.ended.options"]
 
 
 def test_async_calls_are_kept_too(line: Any, sidecar: Sidecar, rows: Any) -> None:
