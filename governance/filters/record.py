@@ -29,7 +29,7 @@ def node_record(call: NodeCall) -> After | Flow | None:
 
 def node_begun(call: NodeCall) -> After:
     call.governance.ledger.note(call.session.id, "node.begun", call.path, call.name, (_begun, call.attempt,
-                                call.contract.digest, call.execution))  # fmt: skip
+                                call.contract.digest, call.execution, call.governance.policy.digest))  # fmt: skip
     call.started = time.perf_counter_ns()
     return _node_ended
 
@@ -98,8 +98,8 @@ def handed(result: Any) -> tuple[str, ...]:
 # Canonical JSON written out: digests and execution ids are ASCII without anything to escape.
 
 
-def _begun(attempt: int, contract: str, execution: str) -> str:
-    return f'{{"attempt":{attempt},"contract":"{contract}","execution":"{execution}"}}'
+def _begun(attempt: int, contract: str, execution: str, policy: str) -> str:
+    return f'{{"attempt":{attempt},"contract":"{contract}","execution":"{execution}","policy":"{policy}"}}'
 
 
 def _ended(attempt: int, execution: str, us: int, wrote: str | tuple[str, ...]) -> str:

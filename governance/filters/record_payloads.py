@@ -136,7 +136,10 @@ class Persons:
 
 
 def _node_begun(call: NodeCall) -> After:
-    body = {"attempt": call.attempt, "contract": call.contract.digest, "execution": call.execution}
+    body = {
+        "attempt": call.attempt, "contract": call.contract.digest, "execution": call.execution,
+        "policy": call.governance.policy.digest,
+    }  # fmt: skip
     call.governance.ledger.record(
         call.session.id, "node.begun", path=call.path, actor=call.name, body=body, payloads={"input": seen(call)}
     )

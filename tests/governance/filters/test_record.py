@@ -10,6 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 
 from governance import Contract, Proceed, Sidecar, govern
+from governance.policy import LoopPolicy, Policy
 
 
 def fails(state: Any) -> Any:
@@ -73,8 +74,9 @@ def test_what_a_filter_of_the_users_raises_is_on_record_too(line: Any, sidecar: 
     assert ["LookupError"] == [row.body["error"] for row in rows("node.failed")]
 
 
-def test_the_contract_in_force_is_named_by_its_digest(line: Any, sidecar: Sidecar, rows: Any) -> None:
-    contract = Contract(writes=["out"])
-    govern(line(n=lambda state: {}), contracts={"n": contract}, sidecar=sidecar).invoke({"out": ""})
+def test_the_rules_in_force_are_named_by_their_digests(line: Any, sidecar: Sidecar, rows: Any) -> None:
+    contract, policy = Contract(writes=["out"]), Policy(loops=LoopPolicy(visits=7))
+    graph = govern(line(n=lambda state: {}), contracts={"n": contract}, policy=policy, sidecar=sidecar)
+    graph.invoke({"out": ""})
 
-    assert [contract.digest] == [row.body["contract"] for row in rows("node.begun")]
+    assert [(contract.digest, policy.digest)] == [(r.body["contract"], r.body["policy"]) for r in rows("node.begun")]
