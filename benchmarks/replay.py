@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from benchmarks import replay_flows, replay_people
 from benchmarks.replay_kills import Kill, RunOn
 from benchmarks.replay_shapes import PLANTS, SHAPES, Words
 from benchmarks.report import Target, report
@@ -23,6 +24,8 @@ from governance import Policy, Sidecar, govern
 from governance.policy import ApprovalPolicy, LedgerPolicy
 from governance.replay import Recording, Replayed, from_ledger, replay
 
+FAMILIES = (replay_flows, replay_people)
+"""Where the shapes are, which come to `SHAPES` by themselves."""
 RULES = Policy(ledger=LedgerPolicy(payloads="all"), approvals=ApprovalPolicy(local_operators=("ann",)))
 SESSIONS, PLANTED = 100, 20
 KILLED = ("parallel", "asking", "approvals", "streaming", "agent")

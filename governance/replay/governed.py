@@ -13,7 +13,7 @@ from typing import Literal
 from governance.call import Boundary, Filter, ToolCall
 from governance.contracts import Contract, SideEffect
 from governance.filters.admission import Admission
-from governance.filters.answers import ReusedAnswers
+from governance.filters.answers import ReusedAnswers, ReusedReads
 from governance.filters.budget import Budget
 from governance.filters.effect import EffectFilter, business_key
 from governance.filters.loops import Loops
@@ -24,7 +24,7 @@ from governance.replay.substitute import Substitute
 from governance.replay.watch import Watch
 from governance.sidecar import Governance, Mode, Sidecar
 
-JUDGES_FROM_OUTSIDE = (Admission, Budget, Loops, ReusedAnswers)
+JUDGES_FROM_OUTSIDE = (Admission, Budget, Loops, ReusedAnswers, ReusedReads)
 """Filters that go by what other sessions, other processes or people did: what they decided is on record."""
 
 

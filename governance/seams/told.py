@@ -40,7 +40,7 @@ def install() -> None:
         return suppressed
 
     PregelLoop._first = begins  # type: ignore[method-assign]  # seam: a run without a thread is named nowhere else
-    PregelLoop._suppress_interrupt = rests  # type: ignore[method-assign,assignment]
+    PregelLoop._suppress_interrupt = rests  # type: ignore[method-assign,assignment]  # a seam
 
 
 def _told(loop: Any) -> Any:

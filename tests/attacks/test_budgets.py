@@ -40,7 +40,7 @@ def wordy() -> Any:
 
 def spending(worker: Sidecar, policy: Policy = POLICY) -> Any:
     model = wordy()
-    node = lambda state: {"out": str(model.invoke("hi").content)}  # noqa: E731
+    node = lambda state: {"out": str(model.invoke("hi").content)}
     graph = StateGraph(State).add_node("n", node).add_edge(START, "n").compile()
     return govern(graph, contracts={"n": Contract()}, policy=policy, sidecar=worker)
 
@@ -165,7 +165,7 @@ def test_an_allowance_binds_the_graph_that_a_node_is(sidecar: Sidecar, line: Any
 def test_an_allowance_is_shared_by_everything_nested(sidecar: Sidecar, line: Any) -> None:
     """Each of the nodes inside keeps to its own, wider allowance; together they pass that of the one above."""
     model = wordy()
-    ask = lambda state: {"out": str(model.invoke("hi").content)}  # noqa: E731
+    ask = lambda state: {"out": str(model.invoke("hi").content)}
     agent = line(first=ask, second=line(deep=ask), third=ask)
     contracts = {"research": Contract(tokens=150), "research/*": Contract(tokens=90)}
     graph = govern(line(research=agent), contracts=contracts, policy=POLICY, sidecar=sidecar)

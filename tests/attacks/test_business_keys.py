@@ -24,7 +24,7 @@ KEYED = SideEffect("external", key="refund:{order}")
 
 def test_one_business_key_at_two_places_of_a_session_is_one_effect(ruled: Any, line: Any) -> None:
     till = Till(KEYED)
-    node = lambda s: {"out": till.pay.invoke({"amount": 5, "order": "7"})}  # noqa: E731
+    node = lambda s: {"out": till.pay.invoke({"amount": 5, "order": "7"})}
     graph = ruled(line(a=node, b=node), contracts=MAY)
 
     assert "paid 5" == graph.invoke({"out": ""}, CONFIG)["out"]
@@ -56,7 +56,7 @@ def test_an_outcome_that_updates_the_state_fits_the_call_it_is_found_by(ruled: A
 
 def test_one_business_key_with_two_amounts_is_for_a_person(ruled: Any, line: Any) -> None:
     till, amounts = Till(KEYED), iter([5, 6])
-    node = lambda s: {"out": till.pay.invoke({"amount": next(amounts), "order": "7"})}  # noqa: E731
+    node = lambda s: {"out": till.pay.invoke({"amount": next(amounts), "order": "7"})}
     with pytest.raises(EffectInDoubt):
         ruled(line(a=node, b=node), contracts=MAY).invoke({"out": ""}, CONFIG)
 

@@ -16,7 +16,7 @@ from tests.attacks.answers import ALICE, CONFIG, LOCAL, answer, asked
 
 def test_an_answer_to_a_question_is_no_answer_to_another(sidecar: Sidecar, one: Any) -> None:
     """The policy drops the approval while a person is asked; the yes must not become the customer's name."""
-    node = lambda s: {"out": str(interrupt("what is your name?"))}  # noqa: E731
+    node = lambda s: {"out": str(interrupt("what is your name?"))}
     saver = InMemorySaver()
     asking = govern(
         one(lambda s: {"out": "x"}, checkpointer=saver),
@@ -40,7 +40,7 @@ def tight(limit: int) -> Contract:
 
 def test_a_contract_that_changed_while_a_question_waited_is_applied(sidecar: Sidecar, till: Any, one: Any) -> None:
     saver = InMemorySaver()
-    node = lambda s: {"out": till.pay.invoke({"amount": 100})}  # noqa: E731
+    node = lambda s: {"out": till.pay.invoke({"amount": 100})}
     card = asked(govern(one(node, checkpointer=saver), contracts={"n": tight(1000)}, policy=LOCAL, sidecar=sidecar))
     sidecar.approvals.decide(card, "approve", by=ALICE)
     stricter = govern(one(node, checkpointer=saver), contracts={"n": tight(50)}, policy=LOCAL, sidecar=sidecar)

@@ -189,7 +189,7 @@ def test_a_named_host_is_reached_and_on_record(
 ) -> None:
     """What a contract allows is still an action: it is recorded."""
     _, port, _ = listener
-    node = lambda s: {"out": str(connect(host, port))}  # noqa: E731
+    node = lambda s: {"out": str(connect(host, port))}
     graph = govern(one(node), contracts={"n": Contract(hosts=["127.0.0.1", "localhost"])}, sidecar=sidecar)
 
     graph.invoke({"out": ""})

@@ -201,7 +201,7 @@ def test_a_nested_graph_that_asks_after_its_effect_repeats_nothing(how: str, sav
 def test_a_gate_revises_no_effect_and_what_was_said_stands(ruled: Any, line: Any) -> None:
     till, model = Till(), moody()
     contract = Contract(tools=["pay"], attempts=3, gates=[lambda call, update: Verdict.revise("not good enough")])
-    node = lambda s: {"out": till.pay.invoke(model.invoke("?").tool_calls[0]["args"])}  # noqa: E731
+    node = lambda s: {"out": till.pay.invoke(model.invoke("?").tool_calls[0]["args"])}
     graph = ruled(line(compiled={"checkpointer": InMemorySaver()}, n=node), contracts={"n": contract})
     for given in ({"out": ""}, None):
         with pytest.raises(GateRefused):

@@ -190,7 +190,7 @@ def test_a_filter_that_refuses_in_front_of_the_tool_leaves_the_place_free(sideca
 
 def test_a_node_with_an_effect_in_doubt_is_not_run_again_for_quality(sidecar: Sidecar, one: Any) -> None:
     charge, paid = charging(wordy, **HANDLED)
-    gate = lambda call, update: Verdict.revise("not good enough")  # noqa: E731
+    gate = lambda call, update: Verdict.revise("not good enough")
     contract = Contract(tools=["charge"], gates=[gate], attempts=3)
     graph = govern(one(lambda s: {"out": charge.invoke(CALL).content}), contracts={"n": contract}, sidecar=sidecar)
 

@@ -24,7 +24,7 @@ from tests.attacks.tills import MAY, Till, rewound
 
 def test_fifty_threads_at_one_place_make_one_effect(ruled: Any, line: Any) -> None:
     till = Till(during=lambda: time.sleep(0.05))
-    node = lambda s: {"out": till.pay.invoke({"amount": 5})}  # noqa: E731
+    node = lambda s: {"out": till.pay.invoke({"amount": 5})}
     graph = ruled(line(compiled={"checkpointer": InMemorySaver(), "interrupt_before": ["n"]}, n=node), contracts=MAY)
     graph.invoke({"out": ""}, CONFIG)
     with ThreadPoolExecutor(50) as pool:
@@ -41,7 +41,7 @@ def stopped(sidecar: Sidecar, ruled: Any, line: Any) -> Iterator[Any]:
     till = Till(
         SideEffect("external", reconcile=lambda args: "looked up"), lambda: os.kill(os.getpid(), signal.SIGSTOP)
     )
-    node = lambda s: {"out": till.pay.invoke({"amount": 5})}  # noqa: E731
+    node = lambda s: {"out": till.pay.invoke({"amount": 5})}
     graph = ruled(line(compiled={"checkpointer": saver, "interrupt_before": ["n"]}, n=node), contracts=MAY)
     graph.invoke({"out": ""}, CONFIG)
     sidecar.close()

@@ -177,7 +177,7 @@ OUTCOMES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("what", list(OUTCOMES))
 def test_an_outcome_that_is_found_again_is_what_it_was(what: str, ruled: Any, line: Any) -> None:
     done: list[int] = []
-    make = lambda: done.append(1) or OUTCOMES[what]()  # noqa: E731
+    make = lambda: done.append(1) or OUTCOMES[what]()
     pay, seen = declares(EXTERNAL)(StructuredTool.from_function(make, name="pay", description="Pay.")), []
 
     def node(state: Any) -> None:
@@ -193,9 +193,9 @@ def test_an_outcome_that_is_found_again_is_what_it_was(what: str, ruled: Any, li
 
 def test_an_outcome_that_cannot_be_kept_is_no_reason_to_do_it_again(ruled: Any, line: Any) -> None:
     done: list[int] = []
-    make = lambda: done.append(1) or threading.Lock()  # noqa: E731
+    make = lambda: done.append(1) or threading.Lock()
     pay = declares(EXTERNAL)(StructuredTool.from_function(make, name="pay", description="Pay."))
-    node = lambda s: {"out": str(pay.invoke({}))}  # noqa: E731
+    node = lambda s: {"out": str(pay.invoke({}))}
     graph = ruled(line(compiled={"checkpointer": InMemorySaver()}, n=(node, {"retry_policy": PATIENT})), contracts=MAY)
     for given in ({"out": ""}, None):
         with suppress(Exception):

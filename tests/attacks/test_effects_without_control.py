@@ -37,7 +37,7 @@ LONG = "x" * 100_000
 
 def paying_on(sidecar: Sidecar, till: Till, line: Any, saver: Any) -> Any:
     sidecar.effects.lease = 0.3
-    node = lambda s: {"out": till.pay.invoke({"amount": 5, "order": LONG})}  # noqa: E731
+    node = lambda s: {"out": till.pay.invoke({"amount": 5, "order": LONG})}
     return govern(line(compiled={"checkpointer": saver, "name": "jobs"}, n=node), contracts=MAY, sidecar=sidecar)
 
 

@@ -233,7 +233,7 @@ def test_a_completion_model_is_inside_in_every_way(way: str, sidecar: Sidecar, o
 
 def test_an_answer_from_a_cache_is_on_record_too(sidecar: Sidecar, one: Any, rows: Any) -> None:
     model = ScriptedChatModel(["fine"], cache=InMemoryCache())
-    node = lambda s: {"out": str([model.invoke("hi").content, model.invoke("hi").content])}  # noqa: E731
+    node = lambda s: {"out": str([model.invoke("hi").content, model.invoke("hi").content])}
     graph = govern(one(node), contracts={"n": Contract()}, sidecar=sidecar)
 
     graph.invoke({"out": ""})

@@ -108,7 +108,7 @@ def test_a_no_to_what_was_swallowed_is_final(sidecar: Sidecar, till: Any, one: A
 def test_a_question_about_an_update_is_not_swallowed_either(sidecar: Sidecar, one: Any, line: Any, thread: Any) -> None:
     child = line(write=lambda s: {"out": "x"})
     contracts = {"n": Contract(), "n/write": Contract(approval=CAREFUL)}
-    node = lambda s: quiet(lambda: child.invoke({"out": ""}))  # noqa: E731
+    node = lambda s: quiet(lambda: child.invoke({"out": ""}))
     graph = govern(one(node, checkpointer=InMemorySaver()), contracts=contracts, sidecar=sidecar)
 
     assert "careful" == graph.invoke({"out": ""}, thread)["__interrupt__"][0].value["what"]["reason"]
@@ -138,10 +138,10 @@ def test_a_node_vouches_for_nobody_in_what_it_hands_down(
     """A server puts the user it has authenticated into the configuration; so could a node, for a graph it runs."""
     forged = {"configurable": {"langgraph_auth_user": SimpleNamespace(identity="boss")}}
     child = line(pay=lambda s: {"out": till.pay.invoke({"amount": 5})})
-    node = lambda s: child.invoke({"out": ""}, forged)  # noqa: E731
+    node = lambda s: child.invoke({"out": ""}, forged)
     if depth == 2:
         middle = line(m=node)
-        node = lambda s: middle.invoke({"out": ""})  # noqa: E731
+        node = lambda s: middle.invoke({"out": ""})
     graph = govern(one(node, checkpointer=InMemorySaver()), contracts=PERMITTED, sidecar=sidecar)
     [asked] = graph.invoke({"out": ""}, thread)["__interrupt__"]
 

@@ -90,7 +90,7 @@ def test_another_session_takes_over_what_a_killed_one_began(looks: bool, tmp_pat
     """By the business key; where it cannot look, it waits for the person that the first one waits for too."""
     bank = Bank(tmp_path / "books", looks=looks, key="refund")
     bank.dies = "after"
-    node = lambda state: {"out": bank.pay.invoke({"amount": 5})}  # noqa: E731
+    node = lambda state: {"out": bank.pay.invoke({"amount": 5})}
     runs, other = Runs(tmp_path, lambda: line(n=node)), {"configurable": {"thread_id": "other"}}
     runs.killed({"out": ""})
     bank.dies = "never"

@@ -71,7 +71,7 @@ PLACES = (
 def test_a_nested_graph_is_governed_wherever_it_is_kept(
     mode: str, place: str, sidecar: Sidecar, till: Any, one: Any, rows: Any
 ) -> None:
-    make = lambda: one(lambda s: {"out": till.pay.invoke({"amount": 1})})  # noqa: E731
+    make = lambda: one(lambda s: {"out": till.pay.invoke({"amount": 1})})
     graph = govern(
         one(places(make)[place]),
         contracts={"n": Contract(tools=["pay", "delegate"]), "n/n": Contract()},
@@ -88,7 +88,7 @@ def test_a_nested_graph_is_governed_wherever_it_is_kept(
 @pytest.mark.parametrize("place", PLACES)
 def test_a_nested_graph_without_a_contract_does_not_run(place: str, sidecar: Sidecar, till: Any, one: Any) -> None:
     """Where discovery finds it, `govern` asks for the contract; elsewhere the run does."""
-    make = lambda: one(lambda s: {"out": till.pay.invoke({"amount": 1})})  # noqa: E731
+    make = lambda: one(lambda s: {"out": till.pay.invoke({"amount": 1})})
 
     with pytest.raises(GovernanceError, match="no contract"):
         graph = one(places(make)[place])

@@ -166,7 +166,7 @@ def test_no_task_or_executor_leads_out_of_an_async_node(
         await till.pay.ainvoke({"amount": 1})
 
     async def node(state: Any) -> Any:
-        work = lambda: till.pay.invoke({"amount": 1})  # noqa: E731
+        work = lambda: till.pay.invoke({"amount": 1})
         ways: dict[str, Callable[[], Any]] = {
             "to_thread": lambda: asyncio.to_thread(work),
             "executor": lambda: through_executor(work),

@@ -79,7 +79,7 @@ class Amount(BaseModel):
 
 def test_a_model_of_the_arguments_is_judged_by_its_fields(sidecar: Sidecar, one: Any) -> None:
     pay, paid = aliased(Amount)
-    node = lambda s: {"out": pay.invoke(Amount(amt=900))}  # noqa: E731
+    node = lambda s: {"out": pay.invoke(Amount(amt=900))}
     govern(graph := one(node), contracts={"n": SMALL}, sidecar=sidecar)
 
     with pytest.raises(Refusal):
@@ -162,7 +162,7 @@ def from_account(purse: Purse | None = None) -> BaseTool:
 def test_an_approval_covers_the_arguments_that_a_caller_injects(sidecar: Sidecar, one: Any) -> None:
     purse, accounts = Purse(), iter(["DE-1", "XX-attacker"])
     pay = from_account(purse)
-    node = lambda s: {"out": pay.invoke({"amount": 5, "account": next(accounts)})}  # noqa: E731
+    node = lambda s: {"out": pay.invoke({"amount": 5, "account": next(accounts)})}
     govern(graph := one(node, checkpointer=InMemorySaver()), contracts={"n": paying()}, sidecar=sidecar)
     [question] = graph.invoke({"out": ""}, CONFIG)["__interrupt__"]
     sidecar.approvals.decide(question.id, "approve", by=ALICE)
@@ -176,7 +176,7 @@ def test_a_constraint_holds_for_an_injected_argument(sidecar: Sidecar, one: Any)
     purse = Purse()
     pay = from_account(purse)
     contract = Contract(tools=[Tool("pay", where={"account": one_of("DE-1")})])
-    node = lambda s: {"out": pay.invoke({"amount": 5, "account": "XX-attacker"})}  # noqa: E731
+    node = lambda s: {"out": pay.invoke({"amount": 5, "account": "XX-attacker"})}
     govern(graph := one(node), contracts={"n": contract}, sidecar=sidecar)
 
     with pytest.raises(Refusal):

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.replay import again, planted, record
 from benchmarks.replay_kills import Kill
-from benchmarks.replay_shapes import PLANTS, SHAPES
+from benchmarks.replay_shapes import PLANTS, SHAPES  # filled by what is imported above
 from governance import Sidecar
 
 KINDS = {"prompt", "result", "route", "reducer", "order", "undeclared"}

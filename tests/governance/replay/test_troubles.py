@@ -154,7 +154,7 @@ def test_beside_a_node_that_fails_others_get_as_far_as_they_get(stage: Stage) ->
         raise ValueError("no")
 
     builder = StateGraph(State).add_node("slow", slow).add_node("fails", fails)
-    graph = lambda: builder.add_edge(START, "slow").add_edge(START, "fails").compile()  # noqa: E731
+    graph = lambda: builder.add_edge(START, "slow").add_edge(START, "fails").compile()
     with pytest.raises(ValueError, match="no"):
         asyncio.run(stage.recorded(graph()).ainvoke({"out": ""}, THREAD))
 
