@@ -9,13 +9,12 @@ among the versions its nodes have seen, which LangGraph hands on from checkpoint
 from __future__ import annotations
 
 import contextvars
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER, PULL
+from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.pregel import Pregel
 from langgraph.pregel import main as pregel_main
 from langgraph.pregel._loop import PregelLoop
@@ -56,7 +55,7 @@ def _patch_loops() -> None:
     @like(put)
     def counted(self: Any, metadata: Any) -> None:
         if metadata.get("source") == "fork" and metadata is not self.checkpoint_metadata:
-            _go_ahead(self.checkpoint)
+            _go_ahead(self.checkpoint, 1)
             _tell_tasks(self)
         put(self, metadata)
 
@@ -68,9 +67,10 @@ def _ahead(checkpoint: Any) -> int:
     return int(next(iter(seen[MARK]))) if MARK in seen else 0
 
 
-def _go_ahead(checkpoint: Any) -> None:
+def _go_ahead(checkpoint: Any, by: int) -> None:
     # The number is a key: a version of 0 is to LangGraph as if nothing had been seen, and so it should be.
-    checkpoint["versions_seen"][MARK] = {str(_ahead(checkpoint) + 1): 0}
+    if by:
+        checkpoint["versions_seen"][MARK] = {str(_ahead(checkpoint) + by): 0}
 
 
 def _tell_tasks(loop: Any) -> None:
@@ -84,69 +84,100 @@ def _patch_updates() -> None:
 
     @like(bulk)
     def update(self: Graph, config: RunnableConfig, supersteps: Any) -> Any:
-        if not _is_governed(self, config):
+        saver = _saver(self, config)
+        if saver is None:
             return bulk(self, config, supersteps)
-        before = [self.get_state(config)]
-        while (above := _above(before, config, supersteps)) is not None:
-            before.append(self.get_state(above))
-        with _changing(before, supersteps):
+        at = self.get_state(config)
+        lineage = _Lineage(self, config, at, supersteps)
+        while (above := lineage.above()) is not None:
+            lineage.add(saver.get_tuple(above))
+        with lineage.changing():
             return bulk(self, config, supersteps)
 
     @like(abulk)
     async def aupdate(self: Graph, config: RunnableConfig, supersteps: Any) -> Any:
-        if not _is_governed(self, config):
+        saver = _saver(self, config)
+        if saver is None:
             return await abulk(self, config, supersteps)
-        before = [await self.aget_state(config)]
-        while (above := _above(before, config, supersteps)) is not None:
-            before.append(await self.aget_state(above))
-        with _changing(before, supersteps):
+        at = await self.aget_state(config)
+        lineage = _Lineage(self, config, at, supersteps)
+        while (above := lineage.above()) is not None:
+            lineage.add(await saver.aget_tuple(above))
+        with lineage.changing():
             return await abulk(self, config, supersteps)
 
     @like(create)
     def created(checkpoint: Any, *args: Any, **kwargs: Any) -> Any:
         changes = _changes.get()
-        for _ in range(next(changes, 0) if changes is not None else 0):
-            _go_ahead(checkpoint)
+        if changes is not None:
+            _go_ahead(checkpoint, next(changes, 1))
         return create(checkpoint, *args, **kwargs)
 
     main.create_checkpoint = created
     Pregel.bulk_update_state, Pregel.abulk_update_state = update, aupdate  # type: ignore[method-assign]  # a seam
 
 
-def _is_governed(graph: Graph, config: RunnableConfig) -> bool:
-    saver = (config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER) or graph.checkpointer
-    return bool(saver) and governance_of(graph) is not None
+def _saver(graph: Graph, config: RunnableConfig) -> Any:
+    """What keeps the thread whose state is changed; None where nobody governs it."""
+    return governance_of(graph) and ((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER) or graph.checkpointer)
 
 
-def _above(before: list[StateSnapshot], config: RunnableConfig, supersteps: Any) -> RunnableConfig | None:
-    """The next checkpoint to look at, until one after which a node ran that LangGraph can take for the author.
+class _Lineage:
+    """The checkpoint whose state is changed, and those above it, as far as somebody has to look.
 
-    It knows none of the branches that a `Send` began. Nobody has to look where the author is named.
+    A change that stands in for a node which was to run next takes that node's step; in any other, no node ran.
+    One in nobody's name is to LangGraph one of the node that ran last, and what followed that node follows anew:
+    in the steps in which it did, however many lie in between.
     """
-    named = all(one.as_node is not None for step in supersteps[:1] for one in step)
-    known = len(before) > 1 and any(task.path[0] == PULL for task in before[-1].tasks)
-    parent = before[-1].parent_config
-    if named or known or parent is None or len(before) == FAR:
-        return None
-    # What only the given config has: a saver that was lent to this graph.
-    return {**config, CONF: {**config.get(CONF, {}), **parent[CONF]}}
 
+    def __init__(self, graph: Graph, config: RunnableConfig, at: StateSnapshot, supersteps: Any) -> None:
+        self.graph = graph
+        self.config = config
+        self.steps = [[one.as_node for one in step] for step in supersteps]
+        self.at = at
+        self.next = frozenset(at.next)
+        self.author: str | None = None
+        self.over = False
+        self.found: list[Any] = []
 
-@contextmanager
-def _changing(before: list[StateSnapshot], supersteps: Any) -> Iterator[None]:
-    """A change that stands in for a node which was to run next takes that node's step; in any other, no node ran.
+    def above(self) -> RunnableConfig | None:
+        """The next checkpoint to look at; None when the author's own is known, or nobody asks for it."""
+        if self.over or not self.steps or None not in self.steps[0]:
+            return None
+        if not self.found:
+            return self._here(self.at.config)
+        if self.author is None or len(self.found) == FAR:
+            return None
+        seen = [one.checkpoint["versions_seen"].get(self.author) for one in (self.found[0], self.found[-1])]
+        parent = self.found[-1].parent_config
+        return None if seen[0] != seen[1] or parent is None else self._here(parent)
 
-    One in nobody's name is in that of the node which ran last: what that led to follows anew, in its own steps.
-    """
-    since = (max(1, len(before) - 1), *itertools.repeat(1, len(supersteps)))
-    token = _changes.set(iter([_idle(before, step, far) for step, far in zip(supersteps, since, strict=False)]))
-    try:
-        yield
-    finally:
-        _changes.reset(token)
+    def add(self, found: Any) -> None:
+        if found is None:
+            self.over = True  # a thread without a checkpoint
+            return
+        self.found.append(found)
+        if len(self.found) == 1:
+            self.author = self.graph._infer_as_node(found.checkpoint["versions_seen"])
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        idle = [self._idle(names, first=number == 0) for number, names in enumerate(self.steps)]
+        token = _changes.set(iter(idle))
+        try:
+            yield
+        finally:
+            _changes.reset(token)
 
-def _idle(before: list[StateSnapshot], step: Any, since: int) -> int:
-    if all(one.as_node in before[0].next for one in step):
-        return 0
-    return since if any(one.as_node is None for one in step) else 1
+    def _idle(self, names: list[str | None], *, first: bool) -> int:
+        if first and all(name in self.next for name in names):
+            return 0
+        if not first or None not in names or len(self.found) < 2:
+            return 1
+        # The last one found is from before the author ran, so the one below it is what the author made.
+        own = [one.metadata["step"] - _ahead(one.checkpoint) for one in (self.found[0], self.found[-2])]
+        return int(own[0] - own[1]) + 1
+
+    def _here(self, config: RunnableConfig) -> RunnableConfig:
+        # What only the given config has: a saver that was lent to this graph.
+        return {**self.config, CONF: {**self.config.get(CONF, {}), **config[CONF]}}

@@ -96,16 +96,38 @@ def test_a_change_of_state_in_the_name_of_a_node_takes_that_nodes_step(ruled: An
     assert [5] == till.paid
 
 
-@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_a_change_of_state_after_branches_does_not_repeat_the_branches(asynchronous: bool, ruled: Any) -> None:
-    """LangGraph takes the node that sent them for the author of the change, and sends them anew."""
-    till = Till()
+def sending(till: Till) -> StateGraph[Any]:
     builder = StateGraph(State)
     builder.add_node("a", lambda state: {"out": "a"})
     builder.add_node("branch", lambda given: {"log": [till.pay.invoke({"amount": given["amount"]})]})
     builder.add_edge(START, "a")
     builder.add_conditional_edges("a", lambda state: [Send("branch", {"amount": n}) for n in (1, 2)], ["branch"])
-    graph = ruled(builder.compile(checkpointer=InMemorySaver()), contracts=MAY)
+    return builder
+
+
+@pytest.mark.parametrize("before", ["a fork", "a change"])
+def test_a_change_of_state_on_top_of_another_does_not_repeat_the_branches(before: str, ruled: Any) -> None:
+    """A rewind to where a process that was killed had rewound to, or changed the state."""
+    till = Till()
+    graph = ruled(sending(till).compile(checkpointer=InMemorySaver()), contracts=MAY)
+    graph.invoke({"out": ""}, CONFIG)
+    at = next(one for one in graph.get_state_history(CONFIG) if one.next == ("branch", "branch"))
+    with operator("ann", reason="what if"):
+        if before == "a change":
+            first = graph.update_state(at.config, {"other": "x"})
+        else:
+            graph.invoke(None, at.config)
+            first = next(one for one in graph.get_state_history(CONFIG) if one.metadata["source"] == "fork").config
+        graph.invoke(None, graph.update_state(first, {"other": "y"}))
+
+    assert [1, 2] == sorted(till.paid)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_change_of_state_after_branches_does_not_repeat_the_branches(asynchronous: bool, ruled: Any) -> None:
+    """LangGraph takes the node that sent them for the author of the change, and sends them anew."""
+    till = Till()
+    graph = ruled(sending(till).compile(checkpointer=InMemorySaver()), contracts=MAY)
     graph.invoke({"out": ""}, CONFIG)
     with operator("ann", reason="what if"):
         if asynchronous:

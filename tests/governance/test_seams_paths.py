@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,34 @@ def test_a_change_of_state_moves_no_place(as_node: str, sidecar: Sidecar, rows: 
         graph.invoke(None, graph.update_state(before_b.config, {"out": "x"}, as_node=as_node))
 
     assert ["c#3", "c#3"] == paths(rows, "c")
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_is_rewound_and_changed_each_node_stays_at_its_place(
+    seed: int, sidecar: Sidecar, rows: Any, thread: Any
+) -> None:
+    """Rewinds of rewinds, changes of changes, in the name of who was last, of who is next, or of nobody."""
+    chance, log = random.Random(seed), {"log": ["x"]}
+    builder = StateGraph(State)
+    for name in ("a", "branch", "join", "b", "c"):
+        builder.add_node(name, lambda state: log)
+    builder.add_conditional_edges("a", lambda state: [Send("branch", {"out": n}) for n in "12"], ["branch"])
+    for start, end in ((START, "a"), ("branch", "join"), ("join", "b"), ("b", "c")):
+        builder.add_edge(start, end)
+    graph = govern(builder.compile(checkpointer=InMemorySaver()), contracts={"*": Contract()}, sidecar=sidecar)
+    graph.invoke({"out": ""}, thread)
+    with operator("ann", reason="what if"):
+        for _ in range(8):
+            at = chance.choice([one for one in graph.get_state_history(thread) if "__start__" not in one.next])
+            config = at.config
+            for _ in range(chance.randrange(3)):
+                names = [None, *set(at.next)]
+                config = graph.update_state(config, {"other": "x"}, as_node=chance.choice(names))
+                at = graph.get_state(config)
+            graph.invoke(None, config)
+
+    places = {row.path for row in rows("node.begun")}
+    assert {"a#1", "branch#2.s0", "branch#2.s1", "join#3", "b#4", "c#5"} == places
 
 
 def test_a_change_of_state_leaves_no_trace_in_what_langgraph_shows(sidecar: Sidecar, thread: Any, line: Any) -> None:
