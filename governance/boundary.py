@@ -159,6 +159,7 @@ def stream_inner(
                 CURRENT.reset(token)
             if piece is END_OF_STREAM:
                 return
+            call.streamed = inner.streamed = True
             yield piece
 
     filters = call.governance.chain(call.boundary, call.contract)
@@ -181,6 +182,7 @@ async def astream_inner(
                     CURRENT.reset(token)
                 if piece is END_OF_STREAM:
                     return
+                call.streamed = inner.streamed = True
                 yield piece
         finally:
             if hasattr(pieces, "aclose"):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from governance.bound import Bound, Declared
     from governance.contracts import Contract
     from governance.errors import Refusal
+    from governance.plane.requests import Request
     from governance.plane.sessions import Session
     from governance.sidecar import Governance
 
@@ -89,6 +90,8 @@ class NodeCall(Call):
     """Nanoseconds of the monotonic clock."""
     seal: str = field(init=False, default="")
     """Strict mode: digest of the state before the node ran."""
+    request: Request | None = field(init=False, default=None)
+    """Of an outermost node: what has failed in it so far, over all its attempts; None where nothing has."""
 
     @property
     def node(self) -> NodeCall:
@@ -153,6 +156,10 @@ class ModelCall(Call):
     prompt_tokens: int = 0
     spent: int = 0
     """Tokens this call was charged, known when it is over."""
+    queued: float = field(init=False, default=0.0)
+    """Seconds it waited for a place in a bulkhead."""
+    streamed: bool = field(init=False, default=False)
+    """Whether pieces of its answer have left: they cannot be taken back, so it is not tried again."""
 
     @property
     def node(self) -> NodeCall:
@@ -175,6 +182,8 @@ class ToolCall(Call):
     """Nanoseconds of the monotonic clock."""
     given: bytes = field(init=False, default=b"")
     """The arguments before the tool ran, in canonical form: it may change them."""
+    queued: float = field(init=False, default=0.0)
+    """Seconds it waited for a place in a bulkhead."""
     began: bool = field(init=False, default=False)
     """Whether the tool's own code began; where its arguments did not fit it, nothing did."""
     reused: bool = field(init=False, default=False)

@@ -17,6 +17,10 @@
     + DeadlineExceeded        a node took longer than its contract allows
     + EffectInDoubt           an effect began and nobody knows how it ended
     + Abandoned               code of an execution that is over tried to go on
+  x Unavailable               a dependency cannot be asked now; nothing is forbidden, a node may do without it
+    + CircuitOpen             it failed too often lately, and is left alone for a while
+    + Shed                    it has as many calls as it may have at once, and as many wait
+    + RetriesExhausted        this request, or all together, have tried often enough
   x LedgerError               the record cannot be written; in enforce mode nothing runs then
   x RecordIncomplete          a replay lacks something that was not recorded, or is not kept any more
   x ReplayDiverged            a replay went another way than its record
@@ -141,6 +145,30 @@ class Abandoned(Refusal):
     """Code of an execution that already ended tried to call a model or a tool."""
 
     code = "abandoned"
+
+
+class Unavailable(GovernanceError):
+    """A dependency cannot be asked now. No refusal: the node may catch it, and do without what it asked for."""
+
+    code = "unavailable"
+
+
+class CircuitOpen(Unavailable):
+    """The dependency failed, or was slow, too often lately; it is left alone until it is tried again."""
+
+    code = "circuit-open"
+
+
+class Shed(Unavailable):
+    """The dependency has as many calls as it may have at once, and no place came free in time."""
+
+    code = "shed"
+
+
+class RetriesExhausted(Unavailable):
+    """Another try is not allowed: the request had as many as it may, or the retry budget is used up."""
+
+    code = "retries-exhausted"
 
 
 class LedgerError(GovernanceError):

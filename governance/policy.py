@@ -14,6 +14,8 @@ visits = 100
 
 [approvals]
 local_operators = ["alice"]
+
+What is set about dependencies that fail is in `policy_failures`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from governance import canonical
 from governance.errors import PolicyError
 from governance.plane.amounts import size
 from governance.plane.redaction import Redaction
+from governance.policy_failures import BreakerPolicy, BulkheadPolicy, DependencyPolicy, RetriesPolicy, Rules
 
 PAYLOADS = ("none", "calls", "all")
 SERVER = ("postgresql://", "postgres://")
@@ -104,6 +107,15 @@ class Policy:
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     loops: LoopPolicy = field(default_factory=LoopPolicy)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    retries: RetriesPolicy | None = None
+    breaker: BreakerPolicy | None = None
+    bulkhead: BulkheadPolicy | None = None
+    dependency: tuple[DependencyPolicy, ...] = ()
+
+    @cached_property
+    def failures(self) -> Rules:
+        """What holds for every dependency that sets nothing of its own."""
+        return Rules(self.retries, self.breaker, self.bulkhead)
 
     @cached_property
     def digest(self) -> str:
@@ -129,24 +141,53 @@ def load_policy(source: Policy | str | os.PathLike[str] | None) -> Policy:
         "budget": BudgetPolicy,
         "loops": LoopPolicy,
         "approvals": ApprovalPolicy,
+        **FAILURES,
+        "dependency": DependencyPolicy,
     }
     for name in given:
         if name not in tables:
             raise PolicyError(f"{path}: unknown table [{name}]; expected one of {', '.join(tables)}")
-    return Policy(**{name: _table(path, name, tables[name], content) for name, content in given.items()})
+    own = given.pop("dependency", None)
+    values = {name: _table(path, name, tables[name], content) for name, content in given.items()}
+    return Policy(**values, dependency=() if own is None else _dependencies(path, own, values))
 
 
-def _table(path: Path, name: str, kind: type, content: Any) -> Any:
+FAILURES: dict[str, Any] = {"retries": RetriesPolicy, "breaker": BreakerPolicy, "bulkhead": BulkheadPolicy}
+
+
+def _dependencies(path: Path, content: Any, general: dict[str, Any]) -> tuple[DependencyPolicy, ...]:
+    """Each with what it sets of its own, on top of the general tables."""
+    if not isinstance(content, dict):
+        raise PolicyError(f"{path}: [dependency] must be a table of tables, not {content!r}")
+    found: dict[str, DependencyPolicy] = {}
+    for name, one in content.items():
+        place = f'dependency."{name}"'
+        if not isinstance(one, dict):
+            raise PolicyError(f"{path}: [{place}] must be a table, not {one!r}")
+        own = {
+            key: _table(path, f"{place}.{key}", FAILURES[key], one[key], general.get(key))
+            for key in FAILURES.keys() & one
+        }
+        plain = {key: value for key, value in one.items() if key not in FAILURES}
+        made = replace(_table(path, place, DependencyPolicy, plain, DependencyPolicy(name=name)), **own)
+        for member in made.known_as:
+            if member in found:
+                raise PolicyError(f'{path}: [{place}] names {member!r}, which [dependency."{found[member].name}"] has')
+            found[member] = made
+    return tuple(dict.fromkeys(found.values()))
+
+
+def _table(path: Path, name: str, kind: type, content: Any, base: Any = None) -> Any:
     if not isinstance(content, dict):
         raise PolicyError(f"{path}: [{name}] must be a table, not {content!r}")
-    known = {f.name: str(f.type) for f in fields(kind)}
+    known = {f.name: str(f.type) for f in fields(kind) if f.name != "name"}
     values = {}
     for key, value in content.items():
         if key not in known:
             raise PolicyError(f"{path}: unknown key {key!r} in [{name}]; expected one of {', '.join(known)}")
         values[key] = _value(path, f"{name}.{key}", known[key], value)
     try:
-        return kind(**values)
+        return kind(**values) if base is None else replace(base, **values)
     except PolicyError as error:
         raise PolicyError(f"{path}: [{name}] {error.reason}") from error
 
@@ -160,6 +201,10 @@ def _value(path: Path, place: str, wanted: str, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
         raise PolicyError(f"{path}: {place} must be a whole number above 0, not {value!r}")
+    if wanted.startswith("float"):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
+            return float(value)
+        raise PolicyError(f"{path}: {place} must be a number above 0, not {value!r}")
     if isinstance(value, str) and value:
         return value
     raise PolicyError(f"{path}: {place} must be a text, not {value!r}")

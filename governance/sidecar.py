@@ -7,8 +7,9 @@ import fnmatch
 import inspect
 import os
 import threading
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -19,20 +20,26 @@ from governance.bound import Bound, Declared
 from governance.call import Boundary, Call, Filter, NodeCall, ToolCall
 from governance.contracts import READ, Contract, SideEffect, effect_of
 from governance.covered import Coverage
+from governance.directory import Directory
 from governance.errors import ContractError, LedgerError
 from governance.filters.admission import Admission
 from governance.filters.answers import ReusedAnswers, ReusedReads
 from governance.filters.approval import ToolApproval
+from governance.filters.attempts import Attempts
 from governance.filters.authority import InnerAuthority, check_tool, node_authority
+from governance.filters.breaker import CircuitBreaker
 from governance.filters.budget import Budget
+from governance.filters.bulkhead import BulkheadFilter
 from governance.filters.contract import contract_filter
 from governance.filters.effect import EffectFilter
+from governance.filters.first_tries import first_tries
 from governance.filters.gate import gates
 from governance.filters.loops import Loops
 from governance.filters.record_payloads import records_of
 from governance.plane.approvals import Approvals
 from governance.plane.budgets import Budgets
 from governance.plane.control import Control
+from governance.plane.dependencies import Dependencies
 from governance.plane.effects import Effects
 from governance.plane.ledger import Ledger
 from governance.plane.ledger_settings import is_default, key_from_environment, ledger_by
@@ -50,7 +57,8 @@ class Sidecar:
     """Owns what outlives a call: the ledger's writer, the control file, the sessions.
 
     Everything starts when it is first needed and again after a `fork`; `close` may be called any
-    number of times. Give one to several `govern` calls to put them on one record.
+    number of times. Give one to several `govern` calls to put them on one record, and to share what is
+    known about dependencies. `clock` is the time of breakers, for simulations that have one of their own.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class Sidecar:
         *,
         ledger: str | os.PathLike[str] | Ledger | None = None,
         control: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         record = ledger or os.environ.get("SIDECAR_LEDGER") or ".sidecar/ledger.db"
         switch = control or os.environ.get("SIDECAR_CONTROL")
@@ -67,6 +76,7 @@ class Sidecar:
         self.effects = Effects(self.control)
         self.budgets = Budgets(self.control, self.ledger)
         self.sessions = Sessions()
+        self.dependencies = Dependencies(clock)
         self._warned = False
         atexit.register(self.close)
 
@@ -113,6 +123,7 @@ class Governance:
         self.effects = sidecar.effects
         self.budgets = sidecar.budgets
         self.control = sidecar.control
+        self.directory = Directory(policy, sidecar.dependencies)
         self._resolved: dict[str, Contract | None] = {}
         self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
 
@@ -168,13 +179,20 @@ class Governance:
             return [*self._node_filters(contract), *middle] if enforced else [self.records.node]
         if not enforced:
             return [self.records.inner]
+        middle = [*self._failure_filters(), *middle]
         if boundary == "model":
             return [self.records.inner, INNER_AUTHORITY, ReusedAnswers(), Budget(), *middle]
         return [self.records.inner, INNER_AUTHORITY, Loops(), ToolApproval(), ReusedReads(), EffectFilter(), *middle]
 
+    def _failure_filters(self) -> list[Filter]:
+        """The breaker inside the attempts, so that it sees every try; none where no operator has set anything."""
+        return [Attempts(), CircuitBreaker(), BulkheadFilter()] if self.directory.governs else []
+
     def _node_filters(self, contract: Contract) -> list[Filter]:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
         chain: list[Filter] = [self.records.node, node_authority]
+        if self.policy.retries is not None:
+            chain.append(first_tries)
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
             chain.append(Admission())
         if contract.approval is not None or contract.gates:

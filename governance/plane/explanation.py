@@ -163,6 +163,28 @@ def _route(row: Row, body: Mapping[str, Any], word: str) -> str:
     return f"After {row['actor']}, the conditional edge {' and '.join(said) or 'went nowhere'}."
 
 
+def _retry(row: Row, body: Mapping[str, Any], word: str) -> str:
+    if word == "scheduled":
+        tries = f"failed by {body.get('error')} ({body.get('kind')}) for the {_ordinal(body.get('tries', 1))} time"
+        return (
+            f"{body.get('dependency')} {tries}, and was to be tried again after {body.get('wait_ms', 0) / 1000:.2f} s."
+        )
+    return f"{body.get('dependency')} was not tried again{_because(body.get('reason'))}."
+
+
+def _breaker(row: Row, body: Mapping[str, Any], word: str) -> str:
+    said = {
+        "opened": "opened: nobody asks it for a while",
+        "half_open": "is half open: a few calls try whether it works again",
+        "closed": "closed: it is asked as usual",
+    }
+    return f"The circuit of {row['actor']} {said.get(word, word)}{_because(body.get('reason'))}."
+
+
+def _bulkhead(row: Row, body: Mapping[str, Any], word: str) -> str:
+    return f"The call of {row['actor']} was not let in{_because(body.get('reason'))}."
+
+
 def _other(row: Row, body: Mapping[str, Any], word: str) -> str:
     rest = {k: v for k, v in body.items() if k != "execution" and not _is_payload(v)}
     who = f" by {row['actor']}" if row["actor"] else ""
@@ -181,6 +203,9 @@ _TOLD: dict[str, Callable[[Row, Mapping[str, Any], str], str]] = {
     "effect": _effect,
     "budget": _budget,
     "route": _route,
+    "retry": _retry,
+    "breaker": _breaker,
+    "bulkhead": _bulkhead,
 }
 
 
@@ -208,6 +233,10 @@ def _why(body: Mapping[str, Any]) -> str:
 
 def _because(reason: Any) -> str:
     return f", because: {reason}" if reason else ""
+
+
+def _ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
 
 
 def _span(body: Mapping[str, Any]) -> str:

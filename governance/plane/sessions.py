@@ -12,7 +12,7 @@ SESSIONS_KEPT = 4_096
 class Session:
     """Counters of one session; `tokens` is what a budget counted last, with what calls in flight have reserved."""
 
-    __slots__ = ("feedback", "id", "lock", "repeats", "revised", "tokens", "visits")
+    __slots__ = ("feedback", "id", "lock", "repeats", "requests", "revised", "tokens", "visits")
 
     def __init__(self, session_id: str) -> None:
         self.id = session_id
@@ -23,6 +23,7 @@ class Session:
         self.repeats: list[tuple[Any, ...]] | None = None
         self.feedback: dict[str, str] | None = None
         self.revised: frozenset[str] = frozenset()
+        self.requests: dict[str, Any] | None = None
 
     def visit(self, place: str) -> int:
         """Count one more execution of a place; how many there have been."""

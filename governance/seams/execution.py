@@ -17,6 +17,7 @@ from governance.call import Call, NodeCall
 from governance.current import CURRENT, mark_place, unmark_place
 from governance.errors import ContractViolation, Refusal
 from governance.filters.contract import grant
+from governance.reruns import left_node
 from governance.seams.identity import RUN
 
 
@@ -47,6 +48,8 @@ class entered:
             return
         if isinstance(error, ParentCommand):
             check_parent_command(call, error)
+        elif error is not None and call.governance.directory.governs:
+            left_node(error, call)
         if call.refusal is None and call.question is not None and (error is None or isinstance(error, Exception)):
             if error is not call.question and not isinstance(error, GraphBubbleUp):
                 _drop_writes(call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langgraph.pregel._retry import _should_retry_on
 from langgraph.types import RetryPolicy
@@ -12,19 +12,19 @@ from governance.errors import (
     GovernanceError,
     Revise,
 )
-
-if TYPE_CHECKING:
-    pass
+from governance.reruns import may_run_again
 
 
 def shielded(policies: Any) -> tuple[RetryPolicy, ...]:
-    """Retry policies that never retry what governance refused; its decisions are not weather."""
+    """Retry policies that never retry what governance refused, and ask it about everything else."""
     given = (policies,) if isinstance(policies, RetryPolicy) else tuple(policies or ())
     return tuple(p._replace(retry_on=functools.partial(_retries, p)) for p in given)
 
 
 def _retries(policy: RetryPolicy, error: Exception) -> bool:
-    return not isinstance(error, GovernanceError) and _should_retry_on(policy, error)
+    if isinstance(error, GovernanceError) or not _should_retry_on(policy, error):
+        return False
+    return may_run_again(error, policy.max_attempts)
 
 
 def _revises(error: Exception) -> bool:

@@ -1,0 +1,57 @@
+"""Which dependency a call asks: the name operators know it by, and what holds for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from governance.call import ModelCall, NodeCall, ToolCall
+from governance.plane.dependencies import Dependencies, Dependency
+from governance.policy_failures import Rules
+
+if TYPE_CHECKING:
+    from governance.policy import Policy
+
+ENDPOINTS = ("openai_api_base", "base_url", "anthropic_api_url", "endpoint", "azure_endpoint")
+"""Where models of LangChain keep the address of their provider."""
+
+
+class Directory:
+    """The dependencies of one policy, in a process that shares them."""
+
+    def __init__(self, policy: Policy, dependencies: Dependencies) -> None:
+        self._general = policy.failures
+        self._own = {member: one for one in policy.dependency for member in one.known_as}
+        self._shared = dependencies
+        self._found: dict[tuple[str, ...], tuple[str, Rules]] = {}
+        self.governs = bool(self._general) or any(bool(self._general.met(one)) for one in policy.dependency)
+        """Whether anything is set at all; where not, no filter of these stands in any chain."""
+
+    def of(self, call: ModelCall | ToolCall) -> Dependency:
+        """The dependency that a model or tool call asks."""
+        if isinstance(call, ToolCall):
+            return self._named((f"tool:{call.name}", call.name))
+        host = endpoint(call.model)
+        full = f"{call.name}@{host}" if host else call.name
+        return self._named((f"model:{full}", full, f"model:{call.name}", call.name, host))
+
+    def of_node(self, call: NodeCall) -> Dependency:
+        """A node whose own code fails stands for what it asks, of which nobody knows more."""
+        return self._named((f"node:{call.place}",))
+
+    def _named(self, names: tuple[str, ...]) -> Dependency:
+        known = self._found.get(names)
+        if known is None:
+            own = next((self._own[name] for name in names if name in self._own), None)
+            known = (names[0], self._general) if own is None else (own.name, self._general.met(own))
+            self._found[names] = known
+        return self._shared.get(*known)
+
+
+def endpoint(model: Any) -> str:
+    """Host and port of a model's provider; empty where the model does not tell."""
+    for name in ENDPOINTS:
+        value = getattr(model, name, None)
+        if isinstance(value, str) and value:
+            return urlsplit(value).netloc
+    return ""

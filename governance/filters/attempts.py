@@ -1,0 +1,120 @@
+"""Tries of one model or tool call: how many, how soon, and at whose expense; the only loop of ours.
+
+What holds: a request asks a dependency for the same at one place at most `attempts` times, over all layers
+that retry; all requests together retry at most `ratio` of their first tries, plus a burst. A tool is tried
+again by itself only where it declares that a repeat is harmless.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from governance import canonical
+from governance.answers import prompt_digest
+from governance.call import Flow, ModelCall, Proceed, Sleep, ToolCall
+from governance.errors import GovernanceError, RetriesExhausted
+from governance.failures import weather
+from governance.filters.authority import check_latch, check_stops
+from governance.plane.dependencies import Dependency
+from governance.plane.requests import Asked, Request, begun, request_of
+from governance.policy_failures import RetriesPolicy
+from governance.reruns import Failure, mark, note, wait_before, why_not
+
+
+class Attempts:
+    """Retries what may pass by itself, within the limits of the request and of the dependency."""
+
+    def __call__(self, call: ModelCall | ToolCall) -> Flow | None:
+        dependency = call.governance.directory.of(call)
+        rules = dependency.rules.retries
+        return None if rules is None else self._tried(call, dependency, rules)
+
+    def _tried(self, call: ModelCall | ToolCall, dependency: Dependency, rules: RetriesPolicy) -> Flow:
+        yield from self._entered(call, dependency, rules)
+        while True:
+            began = dependency.clock()
+            try:
+                result = yield Proceed(call)
+            except GovernanceError:
+                raise
+            except Exception as error:
+                failure = failed(call, dependency, error, rules)
+                why = no_retry(call, failure, error) or why_not(failure, call)
+                wait = wait_before(failure)
+                note(failure, call, why, wait)
+                if why is not None:
+                    error.add_note(f"Sidecar did not try again: {why}")
+                    raise
+            else:
+                self._succeeded(call, dependency, dependency.clock() - began)
+                return result
+            yield Sleep(wait)
+            check_latch(call.node)  # it may be over meanwhile: its time is up, or somebody stopped it
+            check_stops(call)
+
+    def _entered(self, call: ModelCall | ToolCall, dependency: Dependency, rules: RetriesPolicy) -> Flow:
+        """A first try is free and earns a part of a retry; one that another layer makes again is a retry."""
+        budget, request = dependency.budget, request_of(call)
+        assert budget is not None
+        asked = asked_by(call, dependency) if request is not None else None
+        tried = request.failed(asked) if request is not None and asked is not None else 0
+        if request is None or asked is None or not tried:
+            budget.deposit()
+            return
+        if tried >= rules.attempts:
+            raise exhausted(call, dependency, f"this request has tried it {tried} times, as often as it may")
+        earliest = request.granted(asked)
+        if earliest is None and not budget.take():
+            raise exhausted(call, dependency, "the retry budget is used up")
+        if earliest is not None and earliest > dependency.clock():
+            yield Sleep(earliest - dependency.clock())
+            check_latch(call.node)
+            check_stops(call)
+
+    def _succeeded(self, call: ModelCall | ToolCall, dependency: Dependency, seconds: float) -> None:
+        dependency.took(seconds)
+        request = request_of(call)
+        if request is not None:
+            request.succeed(asked_by(call, dependency))
+
+
+def failed(call: ModelCall | ToolCall, dependency: Dependency, error: Exception, rules: RetriesPolicy) -> Failure:
+    request: Request = begun(call)
+    asked = asked_by(call, dependency)
+    tries = request.fail(asked)
+    return mark(error, Failure(call, call.node, dependency, request, asked, tries, weather(error, rules.on), error))
+
+
+def no_retry(call: ModelCall | ToolCall, failure: Failure, error: Exception) -> str | None:
+    """Why we do not try this again by ourselves, whatever others may do."""
+    if failure.kind is None:
+        return f"{type(error).__name__} does not pass by itself"
+    if isinstance(call, ModelCall):
+        return "a part of the answer has left already" if call.streamed else None
+    effect = call.governance.effect(call)
+    if effect is None:
+        return f"{call.name} does not declare that a repeat is harmless"
+    return None if effect.idempotent or not effect.changes else f"a repeat of {call.name} may do it twice"
+
+
+def asked_by(call: ModelCall | ToolCall, dependency: Dependency) -> Asked:
+    """By what it asks, not by its number: a middleware that tries again makes another call of it."""
+    assert call.parent is not None
+    digest = (
+        prompt_digest(call.name, call.messages, call.options)
+        if isinstance(call, ModelCall)
+        else canonical.digest([call.name, visible(call)])
+    )
+    return Asked(dependency.name, call.parent.path, digest)
+
+
+def visible(call: ToolCall) -> dict[str, Any]:
+    return {name: value for name, value in call.args.items() if name not in call.injected}
+
+
+def exhausted(call: ModelCall | ToolCall, dependency: Dependency, why: str) -> RetriesExhausted:
+    call.governance.ledger.record(
+        call.session.id, "retry.refused", path=call.path, actor=call.name,
+        body={"dependency": dependency.name, "execution": call.execution, "reason": why},
+    )  # fmt: skip
+    return RetriesExhausted(f"{dependency.name} is not tried again: {why}", dependency=dependency.name)

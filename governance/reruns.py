@@ -1,0 +1,151 @@
+"""Whether a failed call may be made again, by us or by another layer: one answer, from one place.
+
+A failure is marked on the error that tells of it, so that whoever catches that error later, a retry
+policy of LangGraph above all, asks about the very try that failed and not about another.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from governance.call import Call, NodeCall
+from governance.errors import GovernanceError
+from governance.failures import answered, retry_after, weather
+from governance.plane.dependencies import Dependency
+from governance.plane.requests import Asked, Request, begun, handed_on, time_left
+
+MARK = "__sidecar_failure__"
+JITTER = random.Random()
+CAUSES = 10
+
+
+@dataclass(slots=True, eq=False)
+class Failure:
+    """One failed try of a model, a tool, or a node's own code."""
+
+    call: Call
+    layer: NodeCall
+    """The node that the error left last."""
+    dependency: Dependency
+    request: Request
+    asked: Asked
+    tries: int
+    kind: str | None
+    error: Exception
+
+
+def mark(error: Exception, failure: Failure) -> Failure:
+    try:
+        setattr(error, MARK, failure)
+    except AttributeError:
+        pass  # an error with slots: the layers above are then asked about their own node
+    return failure
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """The failure that an error tells of, by itself or by what it was raised from."""
+    for one in _causes(error):
+        found = getattr(one, MARK, None)
+        if isinstance(found, Failure):
+            return found
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(CAUSES):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def left_node(error: BaseException, call: NodeCall) -> None:
+    """An error leaves a node: the failure of something in it, or of the node's own code."""
+    if isinstance(error, GovernanceError) or not isinstance(error, Exception) or not call.bound.enforced:
+        return
+    found = failure_of(error)
+    if found is not None and _within(found.call, call):
+        found.layer = call
+        mark(error, found)
+        return
+    dependency = call.governance.directory.of_node(call)
+    rules = dependency.rules.retries
+    if rules is not None:
+        request, asked = begun(call), Asked(dependency.name, call.path, "")
+        kind = weather(error, rules.on)
+        mark(error, Failure(call, call, dependency, request, asked, request.fail(asked), kind, error))
+
+
+def _within(call: Call | None, node: NodeCall) -> bool:
+    while call is not None:
+        if call is node:
+            return True
+        call = call.parent
+    return False
+
+
+def may_run_again(error: Exception, attempts: int) -> bool:
+    """Whether LangGraph may run the node again that an error left, by a policy that allows so many attempts."""
+    failure = failure_of(error)
+    if failure is None:
+        return True  # nothing is set about retries here
+    if failure.layer.attempt >= attempts:
+        return False  # LangGraph asks first and counts afterwards: nothing is to be paid for
+    why = why_not(failure, failure.layer)
+    wait = retry_after(failure.error) or 0.0
+    note(failure, failure.layer, why, wait)
+    if why is not None:
+        return False
+    failure.request.grant(failure.asked, failure.dependency.clock() + wait)
+    handed_on(failure.layer)
+    return True
+
+
+def why_not(failure: Failure, call: Call) -> str | None:
+    """Why it is not tried again; None where it is, and then it is paid for."""
+    rules, budget = failure.dependency.rules.retries, failure.dependency.budget
+    assert rules is not None and budget is not None
+    if answered(failure.error):
+        return f"{failure.dependency.name} answered that the request is wrong"
+    if failure.tries >= rules.attempts:
+        return f"this request has tried it {failure.tries} times, as often as it may"
+    wait = retry_after(failure.error) or 0.0
+    if wait > rules.longest_wait:
+        return f"it wants to be left alone for {wait:g} s, longer than anybody waits here"
+    left = time_left(call)
+    if left is not None and max(wait, shortest_wait(failure)) + failure.dependency.pace >= left:
+        return f"it could not end within the {max(0.0, left):.1f} s that are left"
+    return None if budget.take() else "the retry budget is used up"
+
+
+def shortest_wait(failure: Failure) -> float:
+    return backoff(failure) / 2
+
+
+def backoff(failure: Failure) -> float:
+    rules = failure.dependency.rules.retries
+    assert rules is not None
+    return min(rules.longest_wait, float(rules.wait * 2 ** (failure.tries - 1)))
+
+
+def wait_before(failure: Failure) -> float:
+    """Exponential, with a random half, and not before the dependency wants to be asked."""
+    asked_for, own = retry_after(failure.error) or 0.0, backoff(failure)
+    jittered = own * (0.5 + JITTER.random() / 2)
+    return jittered if not asked_for else max(jittered, asked_for * (1 + JITTER.random() / 10))
+
+
+def note(failure: Failure, call: Call, why: str | None, wait: float) -> None:
+    """Put the decision on record."""
+    body = {
+        "dependency": failure.dependency.name,
+        "error": type(failure.error).__name__,
+        "kind": failure.kind or "unknown",
+        "tries": failure.tries,
+        "execution": call.execution,
+    }
+    body |= {"wait_ms": round(wait * 1000)} if why is None else {"reason": why}
+    kind = "retry.scheduled" if why is None else "retry.refused"
+    call.governance.ledger.record(call.session.id, kind, path=call.path, actor=call.name, body=body)
