@@ -28,17 +28,24 @@ from langgraph.graph import END, START, StateGraph
 from governance import Contract, Sidecar, SideEffect, declares, govern
 from governance.reruns import JITTER
 
-POLICY = """
+BREAKER = """
 [retries]
 attempts = 3
 ratio = 0.1
 on = ["DepTimeout"]
 
 [breaker]
-window = 2
+window = 5
 open = 2
 probes = 5
 """
+POLICY = f"""{BREAKER}
+[bulkhead]
+concurrent = 12  # the dependency has ten workers
+queue = 10
+patience = 0.2
+"""
+POLICIES = {"sidecar": POLICY, "sidecar without bulkhead": BREAKER}
 
 
 class State(TypedDict, total=False):
@@ -59,10 +66,14 @@ def experiment(folder: Path) -> ModuleType:
 class Fleet:
     """Several governed graphs that share one dependency; requests go to one after the other."""
 
-    def __init__(self, sim: ModuleType, dep: Any, folder: Path, graphs: int) -> None:
+    def __init__(self, sim: ModuleType, dep: Any, folder: Path, graphs: int, rules: str) -> None:
         policy = folder / "sidecar.toml"
-        policy.write_text(POLICY, encoding="utf-8")
+        policy.write_text(rules, encoding="utf-8")
         self.sidecar = Sidecar(ledger=folder / "ledger.db", clock=sim.loop_t)
+        # On a virtual clock time runs on while a thread works: what a first call waits for is done before.
+        self.sidecar.control.refresh()
+        self.sidecar.ledger.record("before", "run.begun")
+        self.sidecar.ledger.flush()
         self._next = itertools.cycle([self._graph(dep, policy, number) for number in range(graphs)])
 
     def _graph(self, dep: Any, policy: Path, number: int) -> Any:
@@ -104,7 +115,7 @@ def flaky(dep: Any, sim: ModuleType, rate: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retry_storm_run", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--scenario", required=True, help="`sidecar`, or one that the experiment knows")
+    parser.add_argument("--scenario", required=True, help=f"{', '.join(POLICIES)}, or one that the experiment knows")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--graphs", type=int, default=1)
     parser.add_argument("--failing", type=float, default=0.0, help="share of calls that fail, instead of an overload")
@@ -112,25 +123,30 @@ def main() -> None:
     sim: Any = experiment(options.data)
     if options.failing:
         sim.SLOW = 1.0
-    build, fleets = sim.build, []
+    build, fleets, threads = sim.build, list[Fleet](), list[int]()
     folder = Path(tempfile.mkdtemp())
     JITTER.seed(options.seed)
 
     def built(scenario: str, dep: Any) -> Any:
         if options.failing:
             flaky(dep, sim, options.failing)
-        if scenario != "sidecar":
+        if scenario not in POLICIES:
             return build(scenario, dep)
-        fleets.append(Fleet(sim, dep, folder, options.graphs))
+        fleets.append(Fleet(sim, dep, folder, options.graphs, POLICIES[scenario]))
         return fleets[0]
 
-    end = os._exit
+    end, off_loop = os._exit, asyncio.to_thread
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        threads.append(1)
+        return await off_loop(*args, **kwargs)
 
     def ended(code: int) -> None:
         for fleet in fleets:
-            print(json.dumps(fleet.rows()), flush=True)
+            print(json.dumps({**fleet.rows(), "threads": len(threads)}), flush=True)
         end(code)
 
+    asyncio.to_thread = counted  # type: ignore[assignment]
     sim.build, os._exit = built, ended  # type: ignore[assignment]
     with asyncio.Runner(loop_factory=sim.VLoop) as runner:
         runner.run(sim.main(options.scenario, options.seed))
