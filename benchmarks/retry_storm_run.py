@@ -42,8 +42,6 @@ probes = 5
 POLICY = f"""{BREAKER}
 [bulkhead]
 concurrent = 12  # the dependency has ten workers
-queue = 10
-patience = 0.2
 """
 POLICIES = {"sidecar": POLICY, "sidecar without bulkhead": BREAKER}
 

@@ -76,7 +76,7 @@ class BulkheadPolicy:
     queue: int = 50
     """Calls that may wait for a place; the next one is shed."""
     patience: float = 1.0
-    """Seconds they wait at most."""
+    """Seconds they wait at most; a tenth of that while the line has not been empty for as long."""
     per_agent: int | None = None
     """Places that one agent (a contract's role, else its place) may have of them."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from governance import canonical
 from governance.answers import prompt_digest
 from governance.call import Flow, ModelCall, Proceed, Sleep, ToolCall
-from governance.errors import GovernanceError, RetriesExhausted
+from governance.errors import EffectInDoubt, GovernanceError, RetriesExhausted
 from governance.failures import weather
 from governance.filters.authority import check_latch, check_stops
 from governance.plane.dependencies import Dependency
@@ -64,6 +64,11 @@ class Attempts:
         if tried >= rules.attempts:
             raise exhausted(call, dependency, f"this request has tried it {tried} times, as often as it may")
         earliest = request.granted(asked)
+        if earliest is None and asked in request.in_doubt:  # a layer inside the node tries it again, unasked
+            raise EffectInDoubt(
+                f"{call.name} failed in this request after it had begun, and may have happened; it is not done again",
+                tool=call.name,
+            )
         if earliest is None and not budget.take():
             raise exhausted(call, dependency, "the retry budget is used up")
         if earliest is not None and earliest > dependency.clock():
@@ -82,6 +87,8 @@ def failed(call: ModelCall | ToolCall, dependency: Dependency, error: Exception,
     request: Request = begun(call)
     asked = asked_by(call, dependency)
     tries = request.fail(asked)
+    if isinstance(call, ToolCall) and call.began and harmful(call):
+        request.in_doubt.add(asked)
     return mark(error, Failure(call, call.node, dependency, request, asked, tries, weather(error, rules.on), error))
 
 
@@ -91,10 +98,15 @@ def no_retry(call: ModelCall | ToolCall, failure: Failure, error: Exception) -> 
         return f"{type(error).__name__} does not pass by itself"
     if isinstance(call, ModelCall):
         return "a part of the answer has left already" if call.streamed else None
-    effect = call.governance.effect(call)
-    if effect is None:
+    if call.governance.effect(call) is None:
         return f"{call.name} does not declare that a repeat is harmless"
-    return None if effect.idempotent or not effect.changes else f"a repeat of {call.name} may do it twice"
+    return f"a repeat of {call.name} may do it twice" if harmful(call) else None
+
+
+def harmful(call: ToolCall) -> bool:
+    """Whether doing it twice is not the same as doing it once."""
+    effect = call.governance.effect(call)
+    return effect is not None and effect.changes and not effect.idempotent
 
 
 def asked_by(call: ModelCall | ToolCall, dependency: Dependency) -> Asked:

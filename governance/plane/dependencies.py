@@ -15,7 +15,7 @@ from collections.abc import Callable
 from governance.plane.breaker import Breaker, Clock
 from governance.plane.bulkhead import Bulkhead
 from governance.plane.retry_budget import RetryBudget
-from governance.policy_failures import Rules
+from governance.policy_failures import BulkheadPolicy, Rules
 
 
 class Dependency:
@@ -31,7 +31,7 @@ class Dependency:
         retries, breaker, bulkhead = rules.retries, rules.breaker, rules.bulkhead
         self.budget = RetryBudget(retries.ratio, retries.burst) if retries else None
         self.breaker = Breaker(name, breaker, clock) if breaker else None
-        self.bulkhead = Bulkhead(name, bulkhead.concurrent, bulkhead.queue, bulkhead.patience) if bulkhead else None
+        self.bulkhead = None if bulkhead is None else self._places(name, bulkhead.concurrent, bulkhead)
 
     def took(self, seconds: float) -> None:
         """Note how long an answer took; only an estimate, so nothing is locked."""
@@ -44,9 +44,12 @@ class Dependency:
             return None
         found = self._agents.get(agent)
         if found is None:
-            made = Bulkhead(f"{self.name} for {agent}", rules.per_agent, rules.queue, rules.patience)
+            made = self._places(f"{self.name} for {agent}", rules.per_agent, rules)
             found = self._agents.setdefault(agent, made)
         return found
+
+    def _places(self, name: str, limit: int, rules: BulkheadPolicy) -> Bulkhead:
+        return Bulkhead(name, limit, rules.queue, rules.patience, self.clock)
 
 
 class Dependencies:

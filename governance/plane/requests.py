@@ -32,6 +32,8 @@ class Request:
         self._lock = threading.Lock()
         self._failed: dict[Asked, int] = {}
         self._granted: dict[Asked, float] = {}
+        self.in_doubt: set[Asked] = set()
+        """Effects that failed after they had begun, and must not be done twice."""
 
     def failed(self, asked: Asked) -> int:
         """How often this failed, without a success in between."""

@@ -1,0 +1,128 @@
+"""A bulkhead bounds what is inside and what waits, lets in whoever came first, and loses no place."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from governance.errors import Shed
+from governance.plane.bulkhead import Bulkhead, Place
+
+
+def entered(bulkhead: Bulkhead, execution: str) -> Place:
+    place = Place(bulkhead, execution)
+    place.take()
+    return place
+
+
+def test_the_first_to_come_is_the_first_to_be_let_in() -> None:
+    bulkhead = Bulkhead("shop", 1, 2, 1.0)
+    first, second, third = (entered(bulkhead, name) for name in "abc")
+
+    assert [True, False, False] == [one.granted.done() for one in (first, second, third)]
+    first.release()
+    assert [True, False] == [one.granted.done() for one in (second, third)]
+
+
+def test_one_more_than_may_wait_is_shed_at_once() -> None:
+    bulkhead = Bulkhead("shop", 1, 1, 1.0)
+    entered(bulkhead, "a"), entered(bulkhead, "b")
+
+    with pytest.raises(Shed, match="shop has no place for another call: 1 calls are at it and 1 wait; come back later"):
+        entered(bulkhead, "c")
+
+
+def test_nobody_waits_longer_than_his_patience() -> None:
+    bulkhead = Bulkhead("shop", 1, 5, 0.05)
+    entered(bulkhead, "a")
+
+    with pytest.raises(Shed, match=r"none came free within 0.05 s"):
+        entered(bulkhead, "b").wait()
+    with pytest.raises(Shed):
+        asyncio.run(entered(bulkhead, "c").await_())
+
+
+def test_who_gives_up_gives_his_place_in_the_line_back() -> None:
+    bulkhead = Bulkhead("shop", 1, 1, 0.01)
+    first = entered(bulkhead, "a")
+    entered(bulkhead, "b").release()
+    third = entered(bulkhead, "c")
+    first.release()
+
+    assert third.granted.done()
+    third.release()
+    assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
+
+
+def test_a_place_that_comes_as_the_patience_ends_is_not_lost() -> None:
+    """The one who was given it is on his way out: it goes to the next."""
+    bulkhead = Bulkhead("shop", 1, 5, 0.01)
+    first, second, third = (entered(bulkhead, name) for name in "abc")
+    second.granted.cancel()  # what asyncio does to a wait whose time is up
+    first.release()
+    second.release()
+
+    assert third.granted.done()
+    third.release()
+    assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
+
+
+def test_threads_never_overfill_it_and_lose_no_place() -> None:
+    bulkhead, inside, most, lock = Bulkhead("shop", 5, 100, 0.005), [0], [0], threading.Lock()
+
+    def caller(number: int) -> bool:
+        place = Place(bulkhead, str(number))
+        try:
+            place.take()
+            place.wait()
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            time.sleep(0.001)
+            with lock:
+                inside[0] -= 1
+            return True
+        except Shed:
+            return False
+        finally:
+            place.release()
+
+    with ThreadPoolExecutor(40) as pool:
+        served = sum(pool.map(caller, range(1_000)))
+
+    assert 0 < served
+    assert most[0] <= 5
+    assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
+
+
+def test_cancelled_tasks_lose_no_place() -> None:
+    bulkhead, chance = Bulkhead("shop", 3, 100, 0.02), random.Random(1)
+
+    async def caller(number: int) -> None:
+        place = Place(bulkhead, str(number))
+        try:
+            place.take()
+            await place.await_()
+            assert bulkhead.inside <= 3
+            await asyncio.sleep(0.001)
+        except Shed:
+            pass
+        finally:
+            place.release()
+
+    async def all_of_them() -> None:
+        tasks = [asyncio.create_task(caller(number)) for number in range(90)]
+        for task in chance.sample(tasks, 40):
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    for _ in range(20):
+        asyncio.run(all_of_them())
+
+    assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
