@@ -34,6 +34,8 @@ class Failure:
     tries: int
     kind: str | None
     error: Exception
+    over: bool = False
+    """Whether it was decided for all layers that it is not tried again."""
 
 
 def mark(error: Exception, failure: Failure) -> Failure:
@@ -91,9 +93,9 @@ def may_run_again(error: Exception, attempts: int) -> bool:
     failure = failure_of(error)
     if failure is None:
         return True  # nothing is set about retries here
-    if failure.layer.attempt >= attempts:
+    if failure.over or failure.layer.attempt >= attempts:
         return False  # LangGraph asks first and counts afterwards: nothing is to be paid for
-    why = why_not(failure, failure.layer)
+    why = why_not(failure, failure.layer.parent)
     wait = retry_after(failure.error) or 0.0
     note(failure, failure.layer, why, wait)
     if why is not None:
@@ -103,10 +105,24 @@ def may_run_again(error: Exception, attempts: int) -> bool:
     return True
 
 
-def why_not(failure: Failure, call: Call) -> str | None:
-    """Why it is not tried again; None where it is, and then it is paid for."""
-    rules, budget = failure.dependency.rules.retries, failure.dependency.budget
-    assert rules is not None and budget is not None
+def why_not(failure: Failure, inside: Call | None) -> str | None:
+    """Why it is not tried again; None where it is, and then it is paid for. `inside` has to end in time."""
+    why = _for_good(failure)
+    if why is None:
+        left = time_left(inside) if inside is not None else None
+        wait = max(retry_after(failure.error) or 0.0, shortest_wait(failure))
+        if left is not None and wait + failure.dependency.pace >= left:
+            # Not for good: whoever runs the node again begins its time anew.
+            return f"it could not end within the {max(0.0, left):.1f} s that are left"
+        budget = failure.dependency.budget
+        why = None if budget is not None and budget.take() else "the retry budget is used up"
+    failure.over = why is not None
+    return why
+
+
+def _for_good(failure: Failure) -> str | None:
+    rules = failure.dependency.rules.retries
+    assert rules is not None
     if answered(failure.error):
         return f"{failure.dependency.name} answered that the request is wrong"
     if failure.tries >= rules.attempts:
@@ -114,10 +130,7 @@ def why_not(failure: Failure, call: Call) -> str | None:
     wait = retry_after(failure.error) or 0.0
     if wait > rules.longest_wait:
         return f"it wants to be left alone for {wait:g} s, longer than anybody waits here"
-    left = time_left(call)
-    if left is not None and max(wait, shortest_wait(failure)) + failure.dependency.pace >= left:
-        return f"it could not end within the {max(0.0, left):.1f} s that are left"
-    return None if budget.take() else "the retry budget is used up"
+    return None
 
 
 def shortest_wait(failure: Failure) -> float:

@@ -55,7 +55,7 @@ class VeryBusy(Busy):
     ("error", "expected"),
     [
         (TimeoutError(), "timeout"),
-        (asyncio.TimeoutError(), "timeout"),
+        (TimeoutError(), "timeout"),
         (httpx.ReadTimeout("slow"), "timeout"),
         (ConnectionResetError(), "connection"),
         (httpx.ConnectError("no"), "connection"),

@@ -115,8 +115,9 @@ def test_what_does_not_fit_is_shed_and_on_record(policy: Any, sidecar: Sidecar, 
 
     assert (5, 7) == (found.count("found"), found.count("shed"))
     assert 7 == len(rows("bulkhead.shed"))
-    assert "tool:look has no place for another call: 2 calls are at it and 3 wait; come back later" == (
-        rows("bulkhead.shed")[0].body["reason"]
+    assert (
+        "tool:look has no place for another call: 2 calls are at it and 3 wait; come back later"
+        == (rows("bulkhead.shed")[0].body["reason"])
     )
 
 

@@ -1,0 +1,312 @@
+"""When a failed call is tried again, how soon, and why it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.tools import StructuredTool
+from langgraph.types import RetryPolicy
+
+from governance import Contract, Sidecar, SideEffect, Verdict, declares, govern
+from governance.errors import Halted, RetriesExhausted
+from governance.plane.explanation import sentence
+from governance.testing.models import ScriptedChatModel
+
+READ = SideEffect("read")
+
+
+class Weather(ConnectionError):
+    """Passes by itself; may say when."""
+
+    def __init__(self, after: float | None = None) -> None:
+        super().__init__("weather")
+        self.headers = {} if after is None else {"Retry-After": str(after)}
+
+
+class Shop:
+    """A tool that fails with these errors, one after the other, and then works."""
+
+    def __init__(self, *errors: Exception, effect: SideEffect = READ) -> None:
+        self.at: list[float] = []
+        self.errors = errors
+
+        def look(word: str = "") -> str:
+            self.at.append(time.monotonic())
+            if len(self.at) <= len(self.errors):
+                raise self.errors[len(self.at) - 1]
+            return "found"
+
+        async def alook(word: str = "") -> str:
+            return look(word)
+
+        self.tool = declares(effect)(
+            StructuredTool.from_function(look, coroutine=alook, name="look", description="Looks.")
+        )
+
+    @property
+    def waits(self) -> list[float]:
+        return [after - before for before, after in zip(self.at, self.at[1:], strict=False)]
+
+
+def sync_node(shop: Shop) -> Any:
+    return lambda state: {"out": shop.tool.invoke({"word": "a"})}
+
+
+def async_node(shop: Shop) -> Any:
+    async def node(state: Any) -> Any:
+        return {"out": await shop.tool.ainvoke({"word": "a"})}
+
+    return node
+
+
+@pytest.fixture
+def governed(tmp_path: Path, sidecar: Sidecar, one: Any) -> Callable[..., Any]:
+    def make(node: Any, contract: Contract | None = None, options: Any = None, **values: Any) -> Any:
+        path = tmp_path / "sidecar.toml"
+        given = {"wait": 0.02, **values}
+        path.write_text("[retries]\n" + "".join(f"{key} = {value!r}\n" for key, value in given.items()))
+        contracts = {"n": contract or Contract(tools=["look"])}
+        return govern(one(node, options=options), contracts=contracts, policy=path, sidecar=sidecar)
+
+    return make
+
+
+def run(graph: Any, how: str = "sync") -> Any:
+    return graph.invoke({"out": ""})["out"] if how == "sync" else asyncio.run(graph.ainvoke({"out": ""}))["out"]
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_waits_grow_and_have_a_random_half(how: str, governed: Any) -> None:
+    shop = Shop(Weather(), Weather(), Weather())
+    node = sync_node(shop) if how == "sync" else async_node(shop)
+
+    assert "found" == run(governed(node, attempts=4, wait=0.1), how)
+    for wait, most in zip(shop.waits, (0.1, 0.2, 0.4), strict=True):
+        assert most / 2 <= wait <= most + 0.1
+
+
+def test_two_clients_do_not_come_back_at_the_same_moment(governed: Any) -> None:
+    shops = [Shop(Weather()) for _ in range(6)]
+    for shop in shops:
+        run(governed(sync_node(shop), wait=0.05))
+
+    assert len({round(shop.waits[0], 3) for shop in shops}) > 2
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_dependency_that_says_when_is_asked_then(how: str, governed: Any) -> None:
+    shop = Shop(Weather(0.3))
+
+    assert "found" == run(governed(sync_node(shop) if how == "sync" else async_node(shop)), how)
+    assert 0.3 <= shop.waits[0] < 0.6
+
+
+def test_a_dependency_that_wants_a_long_rest_is_not_asked_again(governed: Any, rows: Any) -> None:
+    shop = Shop(Weather(120))
+    with pytest.raises(Weather) as raised:
+        run(governed(sync_node(shop)))
+
+    assert 1 == len(shop.at)
+    assert "it wants to be left alone for 120 s, longer than anybody waits here" == rows("retry")[0].body["reason"]
+    assert any("Sidecar did not try again: it wants" in note for note in raised.value.__notes__)
+
+
+def test_what_langgraph_runs_again_comes_no_sooner_than_the_dependency_wants(governed: Any) -> None:
+    """LangGraph's own wait is 0 here; the call waits when it comes to it."""
+    policy = RetryPolicy(initial_interval=0, jitter=False, retry_on=ConnectionError)
+    shop = Shop(Weather(0.3), effect=SideEffect("read"))
+    undeclared = StructuredTool.from_function(
+        lambda: shop.tool.func("a"),
+        name="look",
+        description="Looks.",  # type: ignore[attr-defined, union-attr]
+    )
+    graph = governed(lambda state: {"out": undeclared.invoke({})}, options={"retry_policy": policy})
+
+    assert "found" == run(graph)
+    assert 0.3 <= shop.waits[0] < 0.6
+
+
+def test_no_retry_that_cannot_end_in_time(governed: Any, rows: Any) -> None:
+    shop = Shop(Weather(0.4), Weather())
+    graph = governed(sync_node(shop), Contract(tools=["look"], timeout=0.3))
+    began = time.monotonic()
+    with pytest.raises(Weather):
+        run(graph)
+
+    assert time.monotonic() - began < 0.3
+    assert "it could not end within the 0.3 s that are left" == rows("retry")[0].body["reason"]
+
+
+def test_the_deadline_of_a_node_further_out_counts(governed: Any, sidecar: Sidecar, one: Any, tmp_path: Path) -> None:
+    shop = Shop(Weather(0.4))
+    inner = one(sync_node(shop))
+    path = tmp_path / "sidecar.toml"
+    path.write_text("[retries]\nwait = 0.02\n")
+    contracts = {"n": Contract(timeout=0.3), "n/*": Contract(tools=["look"])}
+    graph = govern(one(lambda state: inner.invoke(state)), contracts=contracts, policy=path, sidecar=sidecar)
+    with pytest.raises(Weather):
+        run(graph)
+
+    assert 1 == len(shop.at)
+
+
+def test_whoever_runs_a_node_again_begins_its_time_anew(governed: Any) -> None:
+    """The try inside could not end in time; the node's next attempt has all of its time."""
+    shop = Shop(Weather(0.2))
+
+    def node(state: Any) -> Any:
+        if not shop.at:
+            time.sleep(0.3)
+        return {"out": shop.tool.invoke({"word": "a"})}
+
+    policy = RetryPolicy(initial_interval=0, jitter=False)
+    graph = governed(node, Contract(tools=["look"], timeout=0.45), {"retry_policy": policy})
+
+    assert "found" == run(graph)
+
+
+def test_the_usual_time_of_an_answer_is_part_of_what_is_left(governed: Any, sidecar: Sidecar) -> None:
+    """The wait alone would fit; an answer takes 0.25 s here."""
+    shop = Shop()
+    original = shop.tool.func  # type: ignore[attr-defined]
+
+    def slow(word: str = "") -> str:
+        time.sleep(0.25)
+        return str(original(word))
+
+    shop.tool.func = slow  # type: ignore[attr-defined]
+    contract = Contract(tools=["look"], timeout=0.6)
+    graph = governed(sync_node(shop), contract, wait=0.2)
+    run(graph)
+    shop.errors = (Weather(), Weather(), Weather())
+    with pytest.raises(Weather):
+        run(graph)
+
+    assert 2 == len(shop.at)
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_stop_is_in_force_after_the_wait(how: str, governed: Any, sidecar: Sidecar) -> None:
+    shop = Shop(Weather())
+    graph = governed(sync_node(shop) if how == "sync" else async_node(shop), wait=1.0)
+    timer = threading.Timer(0.2, lambda: sidecar.control.stop("tool", "look", reason="enough", by="ann"))
+    timer.start()
+    with pytest.raises(Halted):
+        run(graph, how)
+    timer.join()
+
+    assert 1 == len(shop.at)
+
+
+def test_the_last_error_is_the_dependencys_own(governed: Any, rows: Any) -> None:
+    shop = Shop(*[Weather() for _ in range(9)])
+    with pytest.raises(Weather):
+        run(governed(sync_node(shop)))
+
+    assert 3 == len(shop.at)
+    assert [1, 2, 3] == [row.body["tries"] for row in rows("retry")]
+    told = [sentence(row._asdict(), lambda session, digest: None) for row in rows("retry")]
+    assert told[0].startswith("tool:look failed by Weather (connection) for the first time, and was to be tried again")
+    assert "tool:look was not tried again, because: this request has tried it 3 times, as often as it may." == told[2]
+
+
+def test_a_node_that_catches_it_and_asks_again_is_told_that_it_may_not(governed: Any) -> None:
+    shop = Shop(*[Weather() for _ in range(9)])
+    told: list[str] = []
+
+    def node(state: Any) -> Any:
+        for _ in range(3):
+            try:
+                shop.tool.invoke({"word": "a"})
+            except (Weather, RetriesExhausted) as error:
+                told.append(type(error).__name__)
+        return {"out": "without"}
+
+    assert "without" == run(governed(node))
+    assert ["Weather", "RetriesExhausted", "RetriesExhausted"] == told
+    assert 3 == len(shop.at)
+
+
+def test_another_question_has_attempts_of_its_own(governed: Any) -> None:
+    shop = Shop(*[Weather() for _ in range(3)])
+
+    def node(state: Any) -> Any:
+        try:
+            shop.tool.invoke({"word": "a"})
+        except Weather:
+            return {"out": shop.tool.invoke({"word": "b"})}
+
+    assert "found" == run(governed(node))
+
+
+def test_all_graphs_pay_from_one_budget(governed: Any) -> None:
+    """Ten graphs with a burst of five: local budgets would allow fifty."""
+    shop = Shop(*[Weather() for _ in range(999)])
+    graphs = [governed(sync_node(shop), ratio=0.1, burst=5, wait=0.001) for _ in range(10)]
+    for graph in graphs * 4:
+        with pytest.raises(Weather):
+            run(graph)
+
+    assert 40 < len(shop.at) <= 40 + 4 + 5
+
+
+def test_a_first_try_is_never_refused_for_want_of_a_budget(governed: Any) -> None:
+    shop = Shop(*[Weather() for _ in range(30)])
+    graph = governed(sync_node(shop), ratio=0.01, burst=1, wait=0.001)
+    for _ in range(28):
+        with pytest.raises(Weather):
+            run(graph)
+    shop.errors = ()
+
+    assert "found" == run(graph)
+
+
+def test_a_revision_for_quality_is_no_retry(governed: Any) -> None:
+    """A gate that sends a node back pays nothing, and finds nothing refused."""
+    model = ScriptedChatModel(["bad", "bad", "bad", "good"])
+
+    def judge(call: Any, update: Any) -> Verdict:
+        return Verdict.passed() if update["out"] == "good" else Verdict.revise("do better")
+
+    contract = Contract(gates=[judge], attempts=4)
+    graph = governed(lambda state: {"out": model.invoke("hello").content}, contract, attempts=1, burst=1)
+
+    assert "good" == run(graph)
+
+
+def test_the_retries_of_a_nodes_own_code_pay_from_a_budget_too(governed: Any) -> None:
+    """Its first attempts count: a tenth of them may be made again, and the burst."""
+    tries: list[int] = []
+
+    def node(state: Any) -> Any:
+        tries.append(1)
+        raise ConnectionError("weather")
+
+    policy = RetryPolicy(initial_interval=0, jitter=False, max_attempts=3)
+    graph = governed(node, Contract(), {"retry_policy": policy}, ratio=0.1, burst=3)
+    for _ in range(40):
+        with pytest.raises(ConnectionError):
+            run(graph)
+
+    assert 40 + 3 <= len(tries) <= 40 + 4 + 3
+
+
+def test_where_retries_are_not_governed_langgraph_does_as_it_is_told(one: Any, sidecar: Sidecar) -> None:
+    tries: list[int] = []
+
+    def node(state: Any) -> Any:
+        tries.append(1)
+        raise ConnectionError("weather")
+
+    policy = RetryPolicy(initial_interval=0, jitter=False, max_attempts=7)
+    graph = govern(one(node, options={"retry_policy": policy}), contracts={"n": Contract()}, sidecar=sidecar)
+    with pytest.raises(ConnectionError):
+        run(graph)
+
+    assert 7 == len(tries)
