@@ -186,6 +186,8 @@ class ToolCall(Call):
     """Seconds it waited for a place in a bulkhead."""
     began: bool = field(init=False, default=False)
     """Whether the tool's own code began; where its arguments did not fit it, nothing did."""
+    repeats: bool = field(init=False, default=True)
+    """Whether a filter may run it twice; a block of code cannot be."""
     reused: bool = field(init=False, default=False)
     """Whether it was answered with what is known from before; the tool was not called."""
     asks: Callable[[], None] | None = field(init=False, default=None)

@@ -96,6 +96,7 @@ class EffectBlock:
         if parent is None:
             return None
         call = tool_call(parent, self._tool, self.args, None)
+        call.repeats = False
         return chain.Chain(parent.governance.chain("tool", parent.contract), call)
 
     def _begin(self, made: chain.Chain, proceed: Proceed | None) -> None:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from governance.call import Call, NodeCall
+from governance.call import Call, ModelCall, NodeCall, ToolCall
 from governance.errors import GovernanceError
 from governance.failures import answered, retry_after, weather
 from governance.plane.dependencies import Dependency
@@ -33,17 +33,33 @@ class Failure:
     asked: Asked
     tries: int
     kind: str | None
-    error: Exception
+    error: str
+    """Its class. Not the error itself, which would keep its frames alive for as long as itself."""
+    answered: bool
+    after: float
+    """Seconds that the dependency wants to be left alone."""
     over: bool = False
     """Whether it was decided for all layers that it is not tried again."""
 
 
-def mark(error: Exception, failure: Failure) -> Failure:
+def failed(call: ModelCall | ToolCall | NodeCall, dependency: Dependency, asked: Asked, error: Exception) -> Failure:
+    """Count a failed try, and mark the error that tells of it."""
+    rules = dependency.rules.retries
+    assert rules is not None
+    request = begun(call)
+    failure = Failure(
+        call, call.node, dependency, request, asked, request.fail(asked), weather(error, rules.on),
+        type(error).__name__, answered(error), retry_after(error) or 0.0,
+    )  # fmt: skip
+    mark(error, failure)
+    return failure
+
+
+def mark(error: Exception, failure: Failure) -> None:
     try:
         setattr(error, MARK, failure)
     except AttributeError:
         pass  # an error with slots: the layers above are then asked about their own node
-    return failure
 
 
 def failure_of(error: BaseException) -> Failure | None:
@@ -73,11 +89,8 @@ def left_node(error: BaseException, call: NodeCall) -> None:
         mark(error, found)
         return
     dependency = call.governance.directory.of_node(call)
-    rules = dependency.rules.retries
-    if rules is not None:
-        request, asked = begun(call), Asked(dependency.name, call.path, "")
-        kind = weather(error, rules.on)
-        mark(error, Failure(call, call, dependency, request, asked, request.fail(asked), kind, error))
+    if dependency.rules.retries is not None:
+        failed(call, dependency, Asked(dependency.name, call.path, ""), error)
 
 
 def _within(call: Call | None, node: NodeCall) -> bool:
@@ -96,12 +109,12 @@ def may_run_again(error: Exception, attempts: int) -> bool:
     if failure.over or failure.layer.attempt >= attempts:
         return False  # LangGraph asks first and counts afterwards: nothing is to be paid for
     why = why_not(failure, failure.layer.parent)
-    wait = retry_after(failure.error) or 0.0
-    note(failure, failure.layer, why, wait)
+    note(failure, failure.layer, why, failure.after)
     if why is not None:
         return False
-    failure.request.grant(failure.asked, failure.dependency.clock() + wait)
-    handed_on(failure.layer)
+    failure.request.grant(failure.asked, failure.dependency.clock() + failure.after)
+    if failure.layer.parent is None:
+        handed_on(failure.layer)
     return True
 
 
@@ -110,7 +123,7 @@ def why_not(failure: Failure, inside: Call | None) -> str | None:
     why = _for_good(failure)
     if why is None:
         left = time_left(inside) if inside is not None else None
-        wait = max(retry_after(failure.error) or 0.0, shortest_wait(failure))
+        wait = max(failure.after, backoff(failure) / 2)
         if left is not None and wait + failure.dependency.pace >= left:
             # Not for good: whoever runs the node again begins its time anew.
             return f"it could not end within the {max(0.0, left):.1f} s that are left"
@@ -123,18 +136,13 @@ def why_not(failure: Failure, inside: Call | None) -> str | None:
 def _for_good(failure: Failure) -> str | None:
     rules = failure.dependency.rules.retries
     assert rules is not None
-    if answered(failure.error):
+    if failure.answered:
         return f"{failure.dependency.name} answered that the request is wrong"
     if failure.tries >= rules.attempts:
         return f"this request has tried it {failure.tries} times, as often as it may"
-    wait = retry_after(failure.error) or 0.0
-    if wait > rules.longest_wait:
-        return f"it wants to be left alone for {wait:g} s, longer than anybody waits here"
+    if failure.after > rules.longest_wait:
+        return f"it wants to be left alone for {failure.after:g} s, longer than anybody waits here"
     return None
-
-
-def shortest_wait(failure: Failure) -> float:
-    return backoff(failure) / 2
 
 
 def backoff(failure: Failure) -> float:
@@ -145,16 +153,15 @@ def backoff(failure: Failure) -> float:
 
 def wait_before(failure: Failure) -> float:
     """Exponential, with a random half, and not before the dependency wants to be asked."""
-    asked_for, own = retry_after(failure.error) or 0.0, backoff(failure)
-    jittered = own * (0.5 + JITTER.random() / 2)
-    return jittered if not asked_for else max(jittered, asked_for * (1 + JITTER.random() / 10))
+    own = backoff(failure) * (0.5 + JITTER.random() / 2)
+    return max(own, failure.after * (1 + JITTER.random() / 10)) if failure.after else own
 
 
 def note(failure: Failure, call: Call, why: str | None, wait: float) -> None:
     """Put the decision on record."""
     body = {
         "dependency": failure.dependency.name,
-        "error": type(failure.error).__name__,
+        "error": failure.error,
         "kind": failure.kind or "unknown",
         "tries": failure.tries,
         "execution": call.execution,

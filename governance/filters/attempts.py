@@ -13,12 +13,11 @@ from governance import canonical
 from governance.answers import prompt_digest
 from governance.call import Flow, ModelCall, Proceed, Sleep, ToolCall
 from governance.errors import EffectInDoubt, GovernanceError, RetriesExhausted
-from governance.failures import weather
 from governance.filters.authority import check_latch, check_stops
 from governance.plane.dependencies import Dependency
-from governance.plane.requests import Asked, Request, begun, request_of
+from governance.plane.requests import Asked, request_of
 from governance.policy_failures import RetriesPolicy
-from governance.reruns import Failure, mark, note, wait_before, why_not
+from governance.reruns import Failure, failed, note, wait_before, why_not
 
 
 class Attempts:
@@ -38,7 +37,7 @@ class Attempts:
             except GovernanceError:
                 raise
             except Exception as error:
-                failure = failed(call, dependency, error, rules)
+                failure = self._failed(call, dependency, error)
                 why = no_retry(call, failure, error) or why_not(failure, call)
                 wait = wait_before(failure)
                 note(failure, call, why, wait)
@@ -76,20 +75,17 @@ class Attempts:
             check_latch(call.node)
             check_stops(call)
 
+    def _failed(self, call: ModelCall | ToolCall, dependency: Dependency, error: Exception) -> Failure:
+        failure = failed(call, dependency, asked_by(call, dependency), error)
+        if isinstance(call, ToolCall) and call.began and harmful(call):
+            failure.request.in_doubt.add(failure.asked)
+        return failure
+
     def _succeeded(self, call: ModelCall | ToolCall, dependency: Dependency, seconds: float) -> None:
         dependency.took(seconds)
         request = request_of(call)
         if request is not None:
             request.succeed(asked_by(call, dependency))
-
-
-def failed(call: ModelCall | ToolCall, dependency: Dependency, error: Exception, rules: RetriesPolicy) -> Failure:
-    request: Request = begun(call)
-    asked = asked_by(call, dependency)
-    tries = request.fail(asked)
-    if isinstance(call, ToolCall) and call.began and harmful(call):
-        request.in_doubt.add(asked)
-    return mark(error, Failure(call, call.node, dependency, request, asked, tries, weather(error, rules.on), error))
 
 
 def no_retry(call: ModelCall | ToolCall, failure: Failure, error: Exception) -> str | None:
@@ -98,6 +94,8 @@ def no_retry(call: ModelCall | ToolCall, failure: Failure, error: Exception) -> 
         return f"{type(error).__name__} does not pass by itself"
     if isinstance(call, ModelCall):
         return "a part of the answer has left already" if call.streamed else None
+    if not call.repeats:
+        return "only its node can run a block of code again"
     if call.governance.effect(call) is None:
         return f"{call.name} does not declare that a repeat is harmless"
     return f"a repeat of {call.name} may do it twice" if harmful(call) else None

@@ -85,14 +85,14 @@ def begun(call: Call) -> Request:
     return request
 
 
-def handed_on(call: Call) -> None:
-    """Keep the request for the next attempt of its node, which is another call at the same path."""
-    root = outermost(call)
+def handed_on(root: NodeCall) -> None:
+    """Keep the request for the next attempt of the outermost node, which is another call at the same path."""
     with root.session.lock:
         waiting = root.session.requests = root.session.requests or {}
         while len(waiting) >= KEPT:
             del waiting[next(iter(waiting))]
-        waiting[root.path] = root.request
+        if root.request is not None:
+            waiting[root.path] = root.request
 
 
 def time_left(call: Call) -> float | None:

@@ -23,7 +23,7 @@ class Session:
         self.repeats: list[tuple[Any, ...]] | None = None
         self.feedback: dict[str, str] | None = None
         self.revised: frozenset[str] = frozenset()
-        self.requests: dict[str, Any] | None = None
+        self.requests: dict[str, Any] | None = None  # those whose node is to run again
 
     def visit(self, place: str) -> int:
         """Count one more execution of a place; how many there have been."""

@@ -15,7 +15,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
 from pydantic import SecretStr
 
-from governance import Contract, Sidecar, SideEffect, declares, govern
+from governance import Contract, Sidecar, SideEffect, declares, effect, govern
 from governance.errors import RetriesExhausted
 from governance.testing.models import ScriptedChatModel
 from governance.testing.server import FaultyServer, ToolCall, cut_stream, ok, status
@@ -145,12 +145,12 @@ READ, WRITE, HARMLESS = SideEffect("read"), SideEffect("write"), SideEffect("wri
 
 
 @pytest.mark.parametrize(
-    ("effect", "expected"), [(READ, 3), (HARMLESS, 3), (WRITE, 1), (SideEffect("external"), 1), (None, 1)]
+    ("does", "expected"), [(READ, 3), (HARMLESS, 3), (WRITE, 1), (SideEffect("external"), 1), (None, 1)]
 )
 def test_only_what_is_declared_harmless_is_tried_again_by_itself(
-    effect: SideEffect | None, expected: int, policy: Any, sidecar: Sidecar, one: Any
+    does: SideEffect | None, expected: int, policy: Any, sidecar: Sidecar, one: Any
 ) -> None:
-    shop = Shop(effect, fails=9)
+    shop = Shop(does, fails=9)
     graph = one(lambda state: {"out": shop.tool.invoke({"item": "tea"})})
     govern(graph, contracts={"n": Contract(tools=["order"])}, policy=policy(), sidecar=sidecar)
     with pytest.raises(ConnectionError):
@@ -159,10 +159,10 @@ def test_only_what_is_declared_harmless_is_tried_again_by_itself(
     assert expected == len(shop.calls)
 
 
-@pytest.mark.parametrize("effect", [WRITE, SideEffect("external", key="order:{item}")])
-def test_an_effect_in_doubt_stays_in_doubt_whoever_retries(effect: SideEffect, policy: Any, sidecar: Sidecar) -> None:
+@pytest.mark.parametrize("does", [WRITE, SideEffect("external", key="order:{item}")])
+def test_an_effect_in_doubt_stays_in_doubt_whoever_retries(does: SideEffect, policy: Any, sidecar: Sidecar) -> None:
     """The middleware and two nodes would try it 27 times; nobody knows whether the first did it."""
-    shop = Shop(effect, fails=1)
+    shop = Shop(does, fails=1)
     model = ScriptedChatModel([calling(("order", {"item": "tea"})), "done"] * 9)
     middleware: Any = [ToolRetryMiddleware(max_retries=2, initial_delay=0, jitter=False, on_failure="error")]
     graph = around(around(create_agent(model, [shop.tool], middleware=middleware)))
@@ -170,6 +170,27 @@ def test_an_effect_in_doubt_stays_in_doubt_whoever_retries(effect: SideEffect, p
     run(graph, "sync")
 
     assert ["tea"] == shop.calls
+
+
+@pytest.mark.parametrize("does", [READ, HARMLESS])
+def test_a_block_of_code_is_not_run_again_as_it_cannot_be(
+    does: SideEffect, policy: Any, sidecar: Sidecar, one: Any
+) -> None:
+    """Its own error reaches the node, and LangGraph may run the whole node again."""
+    tries: list[int] = []
+
+    def node(state: Any) -> Any:
+        with effect("order", {"item": "tea"}, does=does) as order:
+            if order.fresh:
+                tries.append(1)
+                raise ConnectionError("weather")
+
+    graph = one(node, options={"retry_policy": ALWAYS})
+    govern(graph, contracts={"n": Contract(tools=["order"])}, policy=policy(), sidecar=sidecar)
+    with pytest.raises(ConnectionError, match="weather"):
+        graph.invoke({"out": ""})
+
+    assert 3 == len(tries)
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
