@@ -148,7 +148,7 @@ def _for_good(failure: Failure) -> str | None:
 def backoff(failure: Failure) -> float:
     rules = failure.dependency.rules.retries
     assert rules is not None
-    return min(rules.longest_wait, float(rules.wait * 2 ** (failure.tries - 1)))
+    return min(rules.longest_wait, rules.wait * 2.0 ** min(failure.tries - 1, 60))
 
 
 def wait_before(failure: Failure) -> float:

@@ -297,6 +297,45 @@ def test_the_retries_of_a_nodes_own_code_pay_from_a_budget_too(governed: Any) ->
     assert 40 + 3 <= len(tries) <= 40 + 4 + 3
 
 
+def test_what_langgraph_does_not_run_again_is_not_paid_for(governed: Any, rows: Any) -> None:
+    """It asks its policy first, and counts the attempts afterwards."""
+    tries: list[int] = []
+
+    def node(state: Any) -> Any:
+        tries.append(1)
+        raise ConnectionError("weather")
+
+    policy = RetryPolicy(initial_interval=0, jitter=False, max_attempts=2)
+    graph = governed(node, Contract(), {"retry_policy": policy}, attempts=9)
+    with pytest.raises(ConnectionError):
+        run(graph)
+
+    assert 2 == len(tries)
+    assert ["retry.scheduled"] == [row.kind for row in rows("retry")]
+
+
+def test_a_run_does_not_inherit_the_failures_of_an_earlier_one(governed: Any) -> None:
+    """The same session comes to the same place again; what failed then was another request."""
+    tries: list[int] = []
+
+    def node(state: Any) -> Any:
+        tries.append(1)
+        if len(tries) in (1, 4):
+            raise ConnectionError("weather")
+        return {"out": "bad" if len(tries) == 3 else "good"}
+
+    def judge(call: Any, update: Any) -> Verdict:
+        return Verdict.passed() if update["out"] == "good" else Verdict.revise("do better")
+
+    policy = RetryPolicy(initial_interval=0, jitter=False, max_attempts=9)
+    graph = governed(node, Contract(gates=[judge], attempts=9), {"retry_policy": policy}, attempts=2)
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    for _ in range(2):  # a failure, and its second try; then a revision, a failure, and its second try
+        assert "good" == graph.invoke({"out": ""}, thread)["out"]
+
+    assert 5 == len(tries)
+
+
 def test_where_retries_are_not_governed_langgraph_does_as_it_is_told(one: Any, sidecar: Sidecar) -> None:
     tries: list[int] = []
 

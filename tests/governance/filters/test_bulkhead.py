@@ -224,3 +224,6 @@ def test_the_time_in_line_does_not_make_an_answer_slow(policy: Any, sidecar: Sid
         return await asyncio.gather(*(atried(graph) for _ in range(20)))
 
     assert ["found"] * 20 == asyncio.run(tasks())
+    (dependency,) = sidecar.dependencies.all()
+    assert dependency.breaker is not None
+    assert "closed" == dependency.breaker.circuit.state

@@ -141,6 +141,19 @@ def test_all_probes_must_succeed_to_close_it(clock: Clock) -> None:
     assert ("closed", "3 of 3 probes succeeded") == (breaker.circuit.state, breaker.circuit.reason)
 
 
+def test_a_probe_that_succeeded_makes_no_room_for_another(clock: Clock) -> None:
+    """Exactly so many in all, not at once: else a slow one would let a crowd pass, one by one."""
+    breaker = half_open(clock)
+    slow = admitted(breaker)
+    call(breaker, False)
+    call(breaker, False)
+
+    with pytest.raises(CircuitOpen, match="it is being tried again just now"):
+        admitted(breaker)
+    slow.settle(False, 0.1)
+    assert "closed" == breaker.circuit.state
+
+
 def test_one_failed_probe_opens_it_again(clock: Clock) -> None:
     breaker = half_open(clock)
     call(breaker, False)
