@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from governance.call import ModelCall, NodeCall, ToolCall
 from governance.plane.dependencies import Dependencies, Dependency
-from governance.policy_failures import Rules
 
 if TYPE_CHECKING:
     from governance.policy import Policy
@@ -23,7 +22,8 @@ class Directory:
         self._general = policy.failures
         self._own = {member: one for one in policy.dependency for member in one.known_as}
         self._shared = dependencies
-        self._found: dict[tuple[str, ...], tuple[str, Rules]] = {}
+        self._born = dependencies.born
+        self._found: dict[tuple[str, ...], Dependency] = {}
         self.governs = bool(self._general) or any(bool(self._general.met(one)) for one in policy.dependency)
         """Whether anything is set at all; where not, no filter of these stands in any chain."""
 
@@ -40,12 +40,14 @@ class Directory:
         return self._named((f"node:{call.place}",))
 
     def _named(self, names: tuple[str, ...]) -> Dependency:
-        known = self._found.get(names)
-        if known is None:
+        if self._born is not self._shared.born:
+            self._born, self._found = self._shared.born, {}
+        found = self._found.get(names)
+        if found is None:
             own = next((self._own[name] for name in names if name in self._own), None)
             known = (names[0], self._general) if own is None else (own.name, self._general.met(own))
-            self._found[names] = known
-        return self._shared.get(*known)
+            found = self._found[names] = self._shared.get(*known)
+        return found
 
 
 def endpoint(model: Any) -> str:
@@ -53,5 +55,5 @@ def endpoint(model: Any) -> str:
     for name in ENDPOINTS:
         value = getattr(model, name, None)
         if isinstance(value, str) and value:
-            return urlsplit(value).netloc
+            return urlsplit(value).netloc.rpartition("@")[2]  # a name and a word in it are nobody's business
     return ""

@@ -63,6 +63,8 @@ class Dependencies:
     def reset(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, Rules], Dependency] = {}
+        self.born = object()
+        """Another one after a fork: whoever remembers a dependency of before must not use it."""
 
     def get(self, name: str, rules: Rules) -> Dependency:
         found = self._known.get((name, rules))
