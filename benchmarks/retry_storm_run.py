@@ -72,7 +72,8 @@ class Fleet:
         self.sidecar.control.refresh()
         self.sidecar.ledger.record("before", "run.begun")
         self.sidecar.ledger.flush()
-        self._next = itertools.cycle([self._graph(dep, policy, number) for number in range(graphs)])
+        self.graphs = [self._graph(dep, policy, number) for number in range(graphs)]
+        self._next = itertools.cycle(self.graphs)
 
     def _graph(self, dep: Any, policy: Path, number: int) -> Any:
         async def ask() -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.report import Target
 from benchmarks.retry_storm import TARGETS, Case, cases, figures_of, kept, main
-from benchmarks.retry_storm_run import POLICIES, experiment
+from benchmarks.retry_storm_run import POLICIES, Fleet, experiment
 from governance import load_policy
 
 SIM = """
@@ -76,3 +79,23 @@ def test_figures_are_the_worst_of_all_seeds_and_numbers_of_graphs() -> None:
 def test_a_recovery_that_never_came_misses_its_target() -> None:
     assert not Target(5).met(None)
     assert 0.75 == kept({"node.ended": 3, "node.refused": 1})
+
+
+def test_a_fleet_is_so_many_graphs_on_one_dependency(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Dep:
+        async def call(self) -> str:
+            asked.append("x")
+            return "ok"
+
+    async def several(fleet: Fleet) -> None:
+        for _ in range(7):
+            await fleet.ainvoke({})
+
+    fleet = Fleet(SimpleNamespace(loop_t=time.monotonic), Dep(), tmp_path, 3, POLICIES["sidecar"])  # type: ignore[arg-type]
+    asyncio.run(several(fleet))
+    fleet.sidecar.close()
+
+    assert (3, 7) == (len({id(graph) for graph in fleet.graphs}), len(asked))
+    assert ["tool:ask"] == [one.name for one in fleet.sidecar.dependencies.all() if one.name.startswith("tool")]
