@@ -38,7 +38,9 @@ class Attempts:
                 raise
             except Exception as error:
                 failure = self._failed(call, dependency, error)
-                why = no_retry(call, failure, error) or why_not(failure, call)
+                if failure.kind is None:
+                    raise  # a mistake, which another try would repeat: there is nothing to decide
+                why = no_retry(call) or why_not(failure, call)
                 wait = wait_before(failure)
                 note(failure, call, why, wait)
                 if why is not None:
@@ -88,10 +90,8 @@ class Attempts:
             request.succeed(asked_by(call, dependency))
 
 
-def no_retry(call: ModelCall | ToolCall, failure: Failure, error: Exception) -> str | None:
+def no_retry(call: ModelCall | ToolCall) -> str | None:
     """Why we do not try this again by ourselves, whatever others may do."""
-    if failure.kind is None:
-        return f"{type(error).__name__} does not pass by itself"
     if isinstance(call, ModelCall):
         return "a part of the answer has left already" if call.streamed else None
     if not call.repeats:

@@ -216,6 +216,16 @@ def test_the_last_error_is_the_dependencys_own(governed: Any, rows: Any) -> None
     assert "tool:look was not tried again, because: this request has tried it 3 times, as often as it may." == told[2]
 
 
+def test_a_mistake_is_not_tried_again_and_makes_no_noise(governed: Any, rows: Any) -> None:
+    shop = Shop(ValueError("mine"))
+    with pytest.raises(ValueError, match="mine") as raised:
+        run(governed(sync_node(shop)))
+
+    assert 1 == len(shop.at)
+    assert [] == rows("retry")
+    assert not any("Sidecar" in note for note in raised.value.__notes__)
+
+
 def test_a_node_that_catches_it_and_asks_again_is_told_that_it_may_not(governed: Any) -> None:
     shop = Shop(*[Weather() for _ in range(9)])
     told: list[str] = []
