@@ -81,7 +81,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def left_node(error: BaseException, call: NodeCall) -> None:
     """An error leaves a node: the failure of something in it, or of the node's own code."""
-    if isinstance(error, GovernanceError) or not isinstance(error, Exception) or not call.bound.enforced:
+    if isinstance(error, GovernanceError) or not isinstance(error, Exception):
         return
     found = failure_of(error)
     if found is not None and _within(found.call, call):
@@ -89,7 +89,7 @@ def left_node(error: BaseException, call: NodeCall) -> None:
         mark(error, found)
         return
     dependency = call.governance.directory.of_node(call)
-    if dependency.rules.retries is not None:
+    if call.bound.enforced and dependency.rules.retries is not None:
         failed(call, dependency, Asked(dependency.name, call.path, ""), error)
 
 

@@ -48,7 +48,7 @@ class entered:
             return
         if isinstance(error, ParentCommand):
             check_parent_command(call, error)
-        elif error is not None and call.governance.directory.governs:
+        elif error is not None:
             left_node(error, call)
         if call.refusal is None and call.question is not None and (error is None or isinstance(error, Exception)):
             if error is not call.question and not isinstance(error, GraphBubbleUp):

@@ -193,9 +193,12 @@ def test_a_block_of_code_is_not_run_again_as_it_cannot_be(
     assert 3 == len(tries)
 
 
+@pytest.mark.parametrize("does", [READ, HARMLESS, None])
 @pytest.mark.parametrize("attempts", [1, 3])
-def test_a_tool_that_is_retried_by_a_middleware_has_the_same_cap(attempts: int, policy: Any, sidecar: Sidecar) -> None:
-    shop = Shop(READ, fails=99)
+def test_a_tool_that_is_retried_by_a_middleware_has_the_same_cap(
+    attempts: int, does: SideEffect | None, policy: Any, sidecar: Sidecar
+) -> None:
+    shop = Shop(does, fails=99)
     model = ScriptedChatModel([calling(("order", {"item": "tea"})), "done"] * 9)
     middleware: Any = [ToolRetryMiddleware(max_retries=5, initial_delay=0, jitter=False, on_failure="error")]
     graph = around(create_agent(model, [shop.tool], middleware=middleware))
@@ -218,6 +221,31 @@ def test_a_nodes_own_code_has_the_same_cap_over_nested_policies(how: str, policy
     run(graph, how)
 
     assert 3 == len(tries)
+
+
+@pytest.mark.parametrize("outside", ["observed", "governed by itself"])
+def test_a_layer_that_enforces_nothing_asks_about_its_own_attempts(
+    outside: str, policy: Any, sidecar: Sidecar, tmp_path: Path
+) -> None:
+    """The failure is the inner graph's; the outer node may be tried by its own policy within the cap."""
+    tries: list[int] = []
+
+    def flaky(state: Any) -> Any:
+        tries.append(1)
+        raise ConnectionError("weather")
+
+    inner, twice = around(flaky), RetryPolicy(max_attempts=2, initial_interval=0, jitter=False)
+    inner.nodes["n"].retry_policy = [twice]
+    graph = around(inner)
+    if outside == "observed":
+        contracts = {"n": Contract.observe(reason="a test"), "n/n": Contract()}
+        govern(graph, contracts=contracts, policy=policy(attempts=9), sidecar=sidecar)
+    else:
+        govern(inner, contracts={"n": Contract()}, policy=policy(attempts=9), sidecar=sidecar)
+        govern(graph, contracts={"n": Contract()}, sidecar=sidecar)
+    run(graph, "sync")
+
+    assert 6 == len(tries)
 
 
 def test_one_error_object_that_is_raised_again_and_again_counts_each_time(policy: Any, sidecar: Sidecar) -> None:
