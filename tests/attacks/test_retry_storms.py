@@ -234,9 +234,9 @@ def test_a_layer_that_enforces_nothing_asks_about_its_own_attempts(
         tries.append(1)
         raise ConnectionError("weather")
 
-    inner, twice = around(flaky), RetryPolicy(max_attempts=2, initial_interval=0, jitter=False)
-    inner.nodes["n"].retry_policy = [twice]
+    inner = around(flaky)
     graph = around(inner)
+    graph.nodes["n"].retry_policy = [RetryPolicy(max_attempts=2, initial_interval=0, jitter=False)]
     if outside == "observed":
         contracts = {"n": Contract.observe(reason="a test"), "n/n": Contract()}
         govern(graph, contracts=contracts, policy=policy(attempts=9), sidecar=sidecar)
