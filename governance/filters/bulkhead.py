@@ -24,6 +24,8 @@ class BulkheadFilter:
             if share is not None:
                 yield from self._taken(call, share)
             yield from self._taken(call, bulkhead)
+            if dependency.breaker is not None:
+                dependency.breaker.check()
         except Shed as shed:
             call.governance.ledger.record(
                 call.session.id, "bulkhead.shed", path=call.path, actor=call.name,

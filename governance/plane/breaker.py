@@ -73,6 +73,12 @@ class Breaker:
                 raise self._refused(circuit, now)
             return circuit
 
+    def check(self) -> None:
+        """For those who were admitted and then waited: raises `CircuitOpen` where it has opened meanwhile."""
+        circuit = self._circuit
+        if circuit.state == "open":
+            raise self._refused(circuit, self._clock())
+
     def settle(self, circuit: Circuit, failed: bool | None, seconds: float, why: str) -> None:
         """How a call of this circuit ended; None says nothing about the dependency."""
         slow = self.policy.slow is not None and seconds >= self.policy.slow

@@ -227,3 +227,32 @@ def test_the_time_in_line_does_not_make_an_answer_slow(policy: Any, sidecar: Sid
     (dependency,) = sidecar.dependencies.all()
     assert dependency.breaker is not None
     assert "closed" == dependency.breaker.circuit.state
+
+
+def test_those_in_line_do_not_go_to_what_has_been_left_alone_meanwhile(policy: Any, sidecar: Sidecar, one: Any) -> None:
+    """They were admitted while the circuit was closed, and come to their place when it is open."""
+    reached: list[int] = []
+
+    async def fails() -> str:
+        reached.append(1)
+        await asyncio.sleep(0.01)
+        raise ConnectionError("weather")
+
+    tool = declares(SideEffect("read"))(
+        StructuredTool.from_function(coroutine=fails, name="look", description="Looks.")
+    )
+
+    async def node(state: Any) -> Any:
+        return {"out": await tool.ainvoke({})}
+
+    rules = policy(concurrent=1, queue=50, patience=5.0)
+    rules.write_text(rules.read_text() + "[breaker]\nminimum = 3\n")
+    graph = govern(one(node), contracts={"n": Contract(tools=["look"])}, policy=rules, sidecar=sidecar)
+
+    async def tasks() -> list[Any]:
+        return await asyncio.gather(*(graph.ainvoke({"out": ""}) for _ in range(12)), return_exceptions=True)
+
+    found = [type(error).__name__ for error in asyncio.run(tasks())]
+
+    assert 3 == len(reached)
+    assert (3, 9) == (found.count("ConnectionError"), found.count("CircuitOpen"))
