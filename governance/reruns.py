@@ -10,6 +10,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from langgraph.errors import GraphBubbleUp
+
 from governance.call import Call, ModelCall, NodeCall, ToolCall
 from governance.errors import GovernanceError
 from governance.failures import answered, retry_after, weather
@@ -81,7 +83,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def left_node(error: BaseException, call: NodeCall) -> None:
     """An error leaves a node: the failure of something in it, or of the node's own code."""
-    if isinstance(error, GovernanceError) or not isinstance(error, Exception):
+    if isinstance(error, (GovernanceError, GraphBubbleUp)) or not isinstance(error, Exception):
         return
     found = failure_of(error)
     if found is not None and _within(found.call, call):

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from langchain_core.tools import StructuredTool
-from langgraph.types import RetryPolicy
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, RetryPolicy, interrupt
 
-from governance import Contract, Sidecar, SideEffect, Verdict, declares, govern
+from governance import Contract, Policy, Sidecar, SideEffect, Verdict, declares, govern
 from governance.errors import Halted, RetriesExhausted
 from governance.plane.explanation import sentence
+from governance.policy_failures import RetriesPolicy
 from governance.testing.models import ScriptedChatModel
 
 READ = SideEffect("read")
@@ -214,6 +216,23 @@ def test_the_last_error_is_the_dependencys_own(governed: Any, rows: Any) -> None
     told = [sentence(row._asdict(), lambda session, digest: None) for row in rows("retry")]
     assert told[0].startswith("tool:look failed by Weather (connection) for the first time, and was to be tried again")
     assert "tool:look was not tried again, because: this request has tried it 3 times, as often as it may." == told[2]
+
+
+def test_a_question_is_no_failure(one: Any, sidecar: Sidecar) -> None:
+    """LangGraph ends a node that asks by an exception; nothing has failed."""
+    calls: list[Any] = []
+
+    def watch(call: Any) -> None:
+        calls.append(call)
+
+    graph = one(lambda state: {"out": interrupt("name?")}, checkpointer=InMemorySaver())
+    policy = Policy(retries=RetriesPolicy(attempts=1))
+    govern(graph, contracts={"n": Contract()}, policy=policy, sidecar=sidecar, filters=[watch])
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    graph.invoke({"out": ""}, thread)
+
+    assert "ann" == graph.invoke(Command(resume="ann"), thread)["out"]
+    assert [None, None] == [call.request for call in calls]
 
 
 def test_a_mistake_is_not_tried_again_and_makes_no_noise(governed: Any, rows: Any) -> None:
