@@ -50,9 +50,9 @@ def answered(error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error carries, wherever its client puts it."""
-    for holder in (error, getattr(error, "response", None)):
+    for holder in (error, _held(error, "response")):
         for name in ("status_code", "status", "code"):
-            value = getattr(holder, name, None)
+            value = _held(holder, name)
             if type(value) is int and 100 <= value < 600:
                 return value
     return None
@@ -60,7 +60,7 @@ def status_of(error: BaseException) -> int | None:
 
 def retry_after(error: BaseException) -> float | None:
     """Seconds after which the dependency wants to be asked again, where it said so."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
+    headers = _held(_held(error, "response"), "headers") or _held(error, "headers")
     if not hasattr(headers, "get"):
         return None
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
@@ -72,6 +72,14 @@ def retry_after(error: BaseException) -> float | None:
         if seconds is not None and 0 <= seconds < float("inf"):
             return seconds
     return None
+
+
+def _held(holder: Any, name: str) -> Any:
+    """An attribute of an error, which is anybody's code: one that cannot be read says nothing."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
 
 
 def _by_status(status: int) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from langgraph.errors import GraphBubbleUp
@@ -58,10 +59,14 @@ def failed(call: ModelCall | ToolCall | NodeCall, dependency: Dependency, asked:
 
 
 def mark(error: Exception, failure: Failure) -> None:
-    try:
+    with suppress(Exception):  # some errors cannot be written on: layers above are then asked about their own node
         setattr(error, MARK, failure)
-    except AttributeError:
-        pass  # an error with slots: the layers above are then asked about their own node
+
+
+def say(error: Exception, words: str) -> None:
+    """Leave words on an error for whoever reads it."""
+    with suppress(Exception):
+        error.add_note(words)
 
 
 def failure_of(error: BaseException) -> Failure | None:

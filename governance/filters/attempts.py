@@ -17,7 +17,7 @@ from governance.filters.authority import check_latch, check_stops
 from governance.plane.dependencies import Dependency
 from governance.plane.requests import Asked, request_of
 from governance.policy_failures import RetriesPolicy
-from governance.reruns import Failure, failed, note, wait_before, why_not
+from governance.reruns import Failure, failed, note, say, wait_before, why_not
 
 
 class Attempts:
@@ -44,7 +44,7 @@ class Attempts:
                 wait = wait_before(failure)
                 note(failure, call, why, wait)
                 if why is not None:
-                    error.add_note(f"Sidecar did not try again: {why}")
+                    say(error, f"Sidecar did not try again: {why}")
                     raise
             else:
                 self._succeeded(call, dependency, dependency.clock() - began)

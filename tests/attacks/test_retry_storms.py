@@ -261,6 +261,33 @@ def test_one_error_object_that_is_raised_again_and_again_counts_each_time(policy
     assert 3 == len(tries)
 
 
+class Sealed(ConnectionError):
+    """Nobody may write on it, and reading it fails."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "__traceback__":  # which Python's own context managers set
+            raise RuntimeError("sealed")
+        super().__setattr__(name, value)
+
+    @property
+    def response(self) -> Any:
+        raise RuntimeError("sealed")
+
+    @property
+    def headers(self) -> Any:
+        raise RuntimeError("sealed")
+
+
+def test_an_error_that_cannot_be_marked_stays_what_it_is(policy: Any, sidecar: Sidecar, one: Any) -> None:
+    shop = Shop(READ, fails=9, error=Sealed)
+    graph = one(lambda state: {"out": shop.tool.invoke({"item": "tea"})})
+    govern(graph, contracts={"n": Contract(tools=["order"])}, policy=policy(), sidecar=sidecar)
+    with pytest.raises(Exception, match="weather|sealed"):  # LangGraph itself writes on every error
+        graph.invoke({"out": ""})
+
+    assert 3 == len(shop.calls)
+
+
 def test_an_error_that_is_wrapped_still_tells_of_its_failure(policy: Any, sidecar: Sidecar) -> None:
     class Wrapped(Exception):
         pass
