@@ -49,10 +49,12 @@ def failed(call: ModelCall | ToolCall | NodeCall, dependency: Dependency, asked:
     """Count a failed try, and mark the error that tells of it."""
     rules = dependency.rules.retries
     assert rules is not None
-    request = begun(call)
+    request, said = begun(call), answered(error)
+    # Whoever asks again for what was not there, as a poll does, does not try again what had failed.
+    tries = request.failed(asked) + 1 if said else request.fail(asked)
     failure = Failure(
-        call, call.node, dependency, request, asked, request.fail(asked), weather(error, rules.on),
-        type(error).__name__, answered(error), retry_after(error) or 0.0,
+        call, call.node, dependency, request, asked, tries, weather(error, rules.on), type(error).__name__, said,
+        retry_after(error) or 0.0,
     )  # fmt: skip
     mark(error, failure)
     return failure

@@ -57,19 +57,21 @@ class Attempts:
         """A first try is free and earns a part of a retry; one that another layer makes again is a retry."""
         budget, request = dependency.budget, request_of(call)
         assert budget is not None
-        asked = asked_by(call, dependency) if request is not None else None
-        tried = request.failed(asked) if request is not None and asked is not None else 0
-        if request is None or asked is None or not tried:
+        if request is None:
             budget.deposit()
             return
-        if tried >= rules.attempts:
-            raise exhausted(call, dependency, f"this request has tried it {tried} times, as often as it may")
-        earliest = request.granted(asked)
+        asked = asked_by(call, dependency)
+        tried, earliest = request.failed(asked), request.granted(asked)
         if earliest is None and asked in request.in_doubt:  # a layer inside the node tries it again, unasked
             raise EffectInDoubt(
                 f"{call.name} failed in this request after it had begun, and may have happened; it is not done again",
                 tool=call.name,
             )
+        if not tried:
+            budget.deposit()
+            return
+        if tried >= rules.attempts:
+            raise exhausted(call, dependency, f"this request has tried it {tried} times, as often as it may")
         if earliest is None and not budget.take():
             raise exhausted(call, dependency, "the retry budget is used up")
         if earliest is not None and earliest > dependency.clock():

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware, ToolRetryMiddleware
@@ -13,10 +14,11 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
+from openai import NotFoundError
 from pydantic import SecretStr
 
 from governance import Contract, Sidecar, SideEffect, declares, effect, govern
-from governance.errors import RetriesExhausted
+from governance.errors import EffectInDoubt, RetriesExhausted
 from governance.testing.models import ScriptedChatModel
 from governance.testing.server import FaultyServer, ToolCall, cut_stream, ok, status
 from tests.fixtures import calling
@@ -351,6 +353,47 @@ def test_a_poll_that_fails_now_and_then_goes_on(policy: Any, sidecar: Sidecar, o
         graph = govern(one(node), contracts={"*": Contract()}, policy=policy(burst=20), sidecar=sidecar)
 
         assert "xxxxxxxx" == graph.invoke({"out": ""})["out"]
+
+
+def test_a_poll_for_what_is_not_there_yet_may_ask_as_often_as_it_likes(policy: Any, sidecar: Sidecar, one: Any) -> None:
+    """The dependency works: it says that there is nothing yet."""
+    with FaultyServer(*[status(404)] * 9, ok("there")) as server:
+        model = model_at(server)
+
+        def node(state: Any) -> Any:
+            while True:
+                try:
+                    return {"out": str(model.invoke("ready?").content)}
+                except NotFoundError:
+                    continue
+
+        graph = govern(one(node), contracts={"*": Contract()}, policy=policy(burst=1), sidecar=sidecar)
+
+        assert "there" == graph.invoke({"out": ""})["out"]
+
+
+def test_an_effect_that_was_answered_with_no_is_not_done_again_either(policy: Any, sidecar: Sidecar, one: Any) -> None:
+    """An error of a tool that has begun says nothing about what it did before it was told no."""
+    request = httpx.Request("POST", "http://shop")
+
+    class Refused(httpx.HTTPStatusError):
+        def __init__(self, message: str) -> None:
+            super().__init__(message, request=request, response=httpx.Response(409, request=request))
+
+    shop = Shop(WRITE, fails=9, error=Refused)
+
+    def node(state: Any) -> Any:
+        for _ in range(5):
+            try:
+                return {"out": shop.tool.invoke({"item": "tea"})}
+            except Refused:
+                continue
+
+    graph = govern(one(node), contracts={"n": Contract(tools=["order"])}, policy=policy(), sidecar=sidecar)
+    with pytest.raises(EffectInDoubt):
+        graph.invoke({"out": ""})
+
+    assert ["tea"] == shop.calls
 
 
 def test_a_stream_is_not_tried_again_once_pieces_of_it_have_left(policy: Any, sidecar: Sidecar, one: Any) -> None:

@@ -47,6 +47,24 @@ def test_nobody_waits_longer_than_his_patience() -> None:
         asyncio.run(entered(bulkhead, "c").await_())
 
 
+def test_a_line_that_does_not_empty_is_waited_in_for_less_long() -> None:
+    """A burst may wait; where more comes than can be done, waiting only makes all of them late."""
+    now = [0.0]
+    bulkhead = Bulkhead("shop", 1, 9, 1.0, lambda: now[0])
+    first, second = entered(bulkhead, "a"), entered(bulkhead, "b")
+    now[0] = 0.9
+    third = entered(bulkhead, "c")
+    now[0] = 1.1
+    fourth = entered(bulkhead, "d")
+    assert [1.0, 1.0, 0.1] == [one.patience for one in (second, third, fourth)]
+
+    for one in (first, second, third):
+        one.release()
+    now[0] = 1.2
+
+    assert 1.0 == entered(bulkhead, "e").patience
+
+
 def test_who_gives_up_gives_his_place_in_the_line_back() -> None:
     bulkhead = Bulkhead("shop", 1, 1, 0.01)
     first = entered(bulkhead, "a")
