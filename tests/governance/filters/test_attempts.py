@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def test_waits_grow_and_have_a_random_half(how: str, governed: Any) -> None:
 
     assert "found" == run(governed(node, attempts=4, wait=0.1), how)
     for wait, most in zip(shop.waits, (0.1, 0.2, 0.4), strict=True):
-        assert most / 2 <= wait <= most + 0.1
+        assert most / 2 <= wait <= most + 0.3
 
 
 def test_two_clients_do_not_come_back_at_the_same_moment(governed: Any) -> None:
@@ -106,7 +107,7 @@ def test_a_dependency_that_says_when_is_asked_then(how: str, governed: Any) -> N
     shop = Shop(Weather(0.3))
 
     assert "found" == run(governed(sync_node(shop) if how == "sync" else async_node(shop)), how)
-    assert 0.3 <= shop.waits[0] < 0.6
+    assert 0.3 <= shop.waits[0] < 1.0
 
 
 def test_a_dependency_that_wants_a_long_rest_is_not_asked_again(governed: Any, rows: Any) -> None:
@@ -131,7 +132,7 @@ def test_what_langgraph_runs_again_comes_no_sooner_than_the_dependency_wants(gov
     graph = governed(lambda state: {"out": undeclared.invoke({})}, options={"retry_policy": policy})
 
     assert "found" == run(graph)
-    assert 0.3 <= shop.waits[0] < 0.6
+    assert 0.3 <= shop.waits[0] < 1.0
 
 
 def test_no_retry_that_cannot_end_in_time(governed: Any, rows: Any) -> None:
@@ -142,7 +143,7 @@ def test_no_retry_that_cannot_end_in_time(governed: Any, rows: Any) -> None:
         run(graph)
 
     assert time.monotonic() - began < 0.3
-    assert "it could not end within the 0.3 s that are left" == rows("retry")[0].body["reason"]
+    assert re.fullmatch(r"it could not end within the 0\.[0-3] s that are left", rows("retry")[0].body["reason"])
 
 
 def test_the_deadline_of_a_node_further_out_counts(governed: Any, sidecar: Sidecar, one: Any, tmp_path: Path) -> None:
@@ -160,15 +161,15 @@ def test_the_deadline_of_a_node_further_out_counts(governed: Any, sidecar: Sidec
 
 def test_whoever_runs_a_node_again_begins_its_time_anew(governed: Any) -> None:
     """The try inside could not end in time; the node's next attempt has all of its time."""
-    shop = Shop(Weather(0.2))
+    shop = Shop(Weather(0.4))
 
     def node(state: Any) -> Any:
         if not shop.at:
-            time.sleep(0.3)
+            time.sleep(0.6)
         return {"out": shop.tool.invoke({"word": "a"})}
 
     policy = RetryPolicy(initial_interval=0, jitter=False)
-    graph = governed(node, Contract(tools=["look"], timeout=0.45), {"retry_policy": policy})
+    graph = governed(node, Contract(tools=["look"], timeout=0.9), {"retry_policy": policy})
 
     assert "found" == run(graph)
 

@@ -139,7 +139,7 @@ def test_waiting_blocks_nobody_else_on_the_loop(policy: Any, sidecar: Sidecar, o
 
     asyncio.run(both())
 
-    assert len(ticks) > 30  # 0.4 s of waiting; a blocked loop would tick four times
+    assert len(ticks) > 15  # 0.4 s of waiting; a blocked loop would tick four times
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
@@ -191,7 +191,7 @@ def test_one_agent_does_not_take_all_places(policy: Any, sidecar: Sidecar, one: 
         await asyncio.gather(*crowd)
         return spent
 
-    assert asyncio.run(both()) < 0.3  # behind the crowd it would be a second
+    assert asyncio.run(both()) < 0.6  # behind the crowd it would be a second
 
 
 def test_a_cancelled_run_gives_its_place_back(policy: Any, sidecar: Sidecar, one: Any) -> None:
