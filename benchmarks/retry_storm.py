@@ -121,6 +121,12 @@ def notes_of(results: dict[Case, Result]) -> str:
     return "\n".join(lines)
 
 
+def folder(given: str | None) -> Path | None:
+    """Where the experiment is: in the folder that is named, or beneath it under its own name."""
+    places = [] if not given else [Path(given), Path(given) / "retry-storm"]
+    return next((place for place in places if (place / "sim.py").exists()), None)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = options_of(
         "retry_storm",
@@ -129,14 +135,14 @@ def main(argv: list[str] | None = None) -> int:
         data="the folder with the experiment's sim.py (else SIDECAR_BENCH_DATA)",
     )
     options = parser.parse_args(argv)
-    given = options.data or os.environ.get("SIDECAR_BENCH_DATA")
-    if not given or not (Path(given) / "sim.py").exists():
+    data = folder(options.data or os.environ.get("SIDECAR_BENCH_DATA"))
+    if data is None:
         print(MISSING, file=sys.stderr)
         return 2
     seeds = [1] if options.quick else [1, 2, 3]
     wanted = cases(seeds)
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        results = dict(zip(wanted, pool.map(lambda case: run(case, Path(given)), wanted), strict=True))
+        results = dict(zip(wanted, pool.map(lambda case: run(case, data), wanted), strict=True))
     notes = notes_of(results)
     return report("retry_storm", figures_of(results, seeds), TARGETS, notes=notes, only_json=options.json)
 

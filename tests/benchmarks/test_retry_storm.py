@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.report import Target
-from benchmarks.retry_storm import TARGETS, Case, cases, figures_of, kept, main
+from benchmarks.retry_storm import TARGETS, Case, cases, figures_of, folder, kept, main
 from benchmarks.retry_storm_run import POLICIES, Fleet, experiment
 from governance import load_policy
 
@@ -41,6 +41,15 @@ def test_the_experiment_is_taken_without_being_run(tmp_path: Path) -> None:
     sim = experiment(tmp_path)
 
     assert (70.0, "none") == (sim.LAM, sim.build("none", None))
+
+
+@pytest.mark.parametrize("beneath", [".", "retry-storm"])
+def test_the_experiment_is_found_in_its_folder(beneath: str, tmp_path: Path) -> None:
+    place = tmp_path / beneath
+    place.mkdir(exist_ok=True)
+    (place / "sim.py").write_text(SIM)
+
+    assert place == folder(str(tmp_path))
 
 
 def test_an_experiment_that_ends_otherwise_is_not_guessed_at(tmp_path: Path) -> None:
