@@ -14,7 +14,10 @@ from governance.call import Boundary, Filter, ToolCall
 from governance.contracts import Contract, SideEffect
 from governance.filters.admission import Admission
 from governance.filters.answers import ReusedAnswers, ReusedReads
+from governance.filters.attempts import Attempts
+from governance.filters.breaker import CircuitBreaker
 from governance.filters.budget import Budget
+from governance.filters.bulkhead import BulkheadFilter
 from governance.filters.effect import EffectFilter, business_key
 from governance.filters.loops import Loops
 from governance.filters.record_payloads import Records
@@ -24,7 +27,9 @@ from governance.replay.substitute import Substitute
 from governance.replay.watch import Watch
 from governance.sidecar import Governance, Mode, Sidecar
 
-JUDGES_FROM_OUTSIDE = (Admission, Budget, Loops, ReusedAnswers, ReusedReads)
+JUDGES_FROM_OUTSIDE = (
+    Admission, Attempts, Budget, BulkheadFilter, CircuitBreaker, Loops, ReusedAnswers, ReusedReads,
+)  # fmt: skip
 """Filters that go by what other sessions, other processes or people did: what they decided is on record."""
 
 

@@ -24,6 +24,8 @@ FROM_OUTSIDE = frozenset(
     }
 )  # fmt: skip
 """Refusals that do not follow from the session alone, but from time, from people or from other sessions."""
+UNAVAILABLE = {kind.code: kind for kind in (errors.CircuitOpen, errors.Shed, errors.RetriesExhausted)}
+"""What a dependency's state came to, which other sessions had a part in: no refusal, a node may go on."""
 HAPPENED = ("effect.finished", "effect.reused", "effect.reconciled", "effect.unsettled")
 """After one of these a node is not run again for quality."""
 
@@ -58,6 +60,8 @@ class Substitute:
             return recorded_answer(findings, row)
         if row.word == "failed":
             raise raised.given_back(findings.value(row, "raised"))
+        if row.body.get("code") in UNAVAILABLE:
+            raise UNAVAILABLE[row.body["code"]](str(row.body.get("reason")), **(row.body.get("facts") or {}))
         if row.body.get("began"):
             raise call.node.refuse(given_again(row))
         if row.word == "interrupted" and "asked" not in row.body:
