@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
+from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_CHECKPOINTER
 from langgraph.pregel import Pregel
 from langgraph.pregel import main as pregel_main
 from langgraph.pregel._loop import PregelLoop
@@ -35,6 +35,7 @@ WANTED: list[tuple[Any, Sequence[str]]] = [
 ]
 _changes: contextvars.ContextVar[Iterator[int] | None] = contextvars.ContextVar("sidecar_changes", default=None)
 """Within a change of state: for each of its steps, how many no node ran in."""
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("sidecar_inside", default=False)
 FAR = 16
 """Checkpoints looked back for the author of a change."""
 
@@ -86,7 +87,8 @@ def _patch_updates() -> None:
     def update(self: Graph, config: RunnableConfig, supersteps: Any) -> Any:
         saver = _saver(self, config)
         if saver is None:
-            return bulk(self, config, supersteps)
+            with _addressed(self):
+                return bulk(self, config, supersteps)
         at = self.get_state(config)
         lineage = _Lineage(self, config, at, supersteps)
         while (above := lineage.above()) is not None:
@@ -98,7 +100,8 @@ def _patch_updates() -> None:
     async def aupdate(self: Graph, config: RunnableConfig, supersteps: Any) -> Any:
         saver = _saver(self, config)
         if saver is None:
-            return await abulk(self, config, supersteps)
+            with _addressed(self):
+                return await abulk(self, config, supersteps)
         at = await self.aget_state(config)
         lineage = _Lineage(self, config, at, supersteps)
         while (above := lineage.above()) is not None:
@@ -118,8 +121,21 @@ def _patch_updates() -> None:
 
 
 def _saver(graph: Graph, config: RunnableConfig) -> Any:
-    """What keeps the thread whose state is changed; None where nobody governs it."""
-    return governance_of(graph) and ((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER) or graph.checkpointer)
+    """What keeps the thread whose state is changed here; None where nobody governs it, or a graph inside is meant."""
+    conf = config.get(CONF) or {}
+    if CONFIG_KEY_CHECKPOINTER in conf:
+        return conf[CONFIG_KEY_CHECKPOINTER] if _inside.get() or governance_of(graph) is not None else None
+    return graph.checkpointer if governance_of(graph) is not None and not conf.get(CONFIG_KEY_CHECKPOINT_NS) else None
+
+
+@contextmanager
+def _addressed(graph: Graph) -> Iterator[None]:
+    """LangGraph hands a change of a graph inside on to that graph, which is governed as this one is."""
+    token = _inside.set(governance_of(graph) is not None)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
 
 
 class _Lineage:
