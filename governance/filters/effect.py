@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from governance import canonical
@@ -31,6 +32,7 @@ class EffectFilter:
             return (yield Proceed(call))
         effects, intent = call.governance.effects, intended(call, effect)
         yield Run(lambda: call.governance.wait_saved(call))
+        intent = yield Run(partial(effects.tried, intent))
         body = {"tool": call.name, "args": dict(call.args), "business": intent.business, "execution": call.execution}
         call.governance.ledger.record(call.session.id, "effect.intent", path=call.path, actor=call.name, body=body)
         known = yield from self._known(call, intent)

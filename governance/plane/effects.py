@@ -16,7 +16,7 @@ import math
 import os
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -28,6 +28,7 @@ from governance.plane.parked import park
 LEASE = 15.0
 """Seconds after which an effect is in doubt whose process has died, or was cut off from the control file."""
 BENEATH = "SELECT 1 FROM effects WHERE key >= ? AND key < ? AND state IN ('intent','finished') LIMIT 1"
+LEFT = "SELECT key FROM effects WHERE key > ? AND key < ? AND digest = ? AND state = 'intent' AND lease < ? LIMIT 1"
 COLUMNS = "key, session, digest, state, lease, result_type, result, parked, parked_digest"
 
 
@@ -108,6 +109,17 @@ class Effects:
         self._held: dict[str, tuple[str, int]] = {}
         self._renewed = -math.inf
         control.chores.append(self._renew)
+
+    def tried(self, intent: Intent) -> Intent:
+        """The same intent, at the place where its node has left just that in doubt: there it is tried again.
+
+        A second call of it has another ordinal, whoever makes it: code that catches an error, a middleware.
+        """
+        if self.control.rows("SELECT 1 FROM effects WHERE key=?", (intent.key,)):
+            return intent
+        calls = intent.key.rpartition(".")[0]
+        found = self.control.rows(LEFT, (f"{calls}.", f"{calls}/", intent.digest, time.time()))
+        return replace(intent, key=found[0][0]) if found else intent
 
     def begin(self, intent: Intent) -> Known:
         """Store the intent durably, or tell what is known about the place or the business key.

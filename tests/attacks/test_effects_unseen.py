@@ -215,3 +215,38 @@ def test_a_tool_that_asks_after_it_acted_and_can_be_looked_up_does_not_act_again
 
     assert "looked up" == graph.invoke(Command(resume="yes"), CONFIG)["out"]
     assert [5] == till.paid
+
+
+def retried(till: Till, *amounts: int) -> Any:
+    """A node whose own code tries again what failed."""
+
+    def node(state: Any) -> Any:
+        for amount in amounts:
+            with suppress(ConnectionError):
+                return {"out": till.pay.invoke({"amount": amount})}
+        return None
+
+    return node
+
+
+def test_code_that_tries_an_effect_again_does_not_do_it_again(ruled: Any, line: Any) -> None:
+    """The second call has an ordinal of its own, but it is the same payment."""
+    till = Till(during=stumbling())
+
+    with pytest.raises(EffectInDoubt, match="pay began earlier and nobody saw how it ended"):
+        ruled(line(n=retried(till, 5, 5)), contracts=MAY).invoke({"out": ""}, CONFIG)
+    assert [5] == till.paid
+
+
+def test_code_that_tries_again_what_can_be_looked_up_is_told(ruled: Any, line: Any) -> None:
+    till = Till(SideEffect("external", reconcile=lambda args: "looked up"), during=stumbling())
+
+    assert "looked up" == ruled(line(n=retried(till, 5, 5)), contracts=MAY).invoke({"out": ""}, CONFIG)["out"]
+    assert [5] == till.paid
+
+
+def test_another_effect_after_one_in_doubt_is_another(ruled: Any, line: Any) -> None:
+    till = Till(during=stumbling())
+
+    assert "paid 6" == ruled(line(n=retried(till, 5, 6)), contracts=MAY).invoke({"out": ""}, CONFIG)["out"]
+    assert [5, 6] == till.paid
