@@ -59,12 +59,29 @@ READ = SideEffect("read")
 def declares(effect: SideEffect) -> Callable[[T], T]:
     """Declare the side effect of a LangChain tool; every governed call of the tool then honours it."""
 
+    if effect.changes:
+        expect_effects()
+
     def mark(tool: T) -> T:
         # Tools are pydantic models that forbid unknown attributes, yet they copy their __dict__.
         vars(tool)[EFFECT_MARK] = effect
         return tool
 
     return mark
+
+
+def expect_effects() -> None:
+    """Say that code of this process has effects: what leads to them is remembered from now on."""
+    global _expected
+    _expected = True
+
+
+def effects_expected() -> bool:
+    """Whether any code of this process has said that it has effects; a tool that says nothing passes as a read."""
+    return _expected
+
+
+_expected = False
 
 
 def effect_of(tool: Any) -> SideEffect | None:

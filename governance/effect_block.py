@@ -24,12 +24,13 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from governance import chain
 from governance.boundary import tool_call
 from governance.call import Call, Effect, Proceed
-from governance.contracts import SideEffect, declares
+from governance.contracts import SideEffect, declares, expect_effects
 from governance.current import CURRENT, current_call
 from governance.drivers import aadvance, advance, closing_on_error
 from governance.errors import ContractViolation
 
 EXTERNAL = SideEffect("external")
+expect_effects()  # whoever imports this means to have some
 
 
 class Named:

@@ -18,7 +18,7 @@ from langgraph.constants import START
 from governance import seams
 from governance.bound import Bound, Declared
 from governance.call import Boundary, Call, Filter, NodeCall, ToolCall
-from governance.contracts import READ, Contract, SideEffect, effect_of
+from governance.contracts import READ, Contract, SideEffect, effect_of, effects_expected
 from governance.covered import Coverage
 from governance.directory import Directory
 from governance.errors import ContractError, LedgerError
@@ -127,10 +127,20 @@ class Governance:
         self._resolved: dict[str, Contract | None] = {}
         self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
 
+    @property
+    def may_act(self) -> bool:
+        """Whether an effect can begin: a contract allows a tool, and something says that it changes anything."""
+        return self._has_tools and (self._names_effects or effects_expected())
+
     @cached_property
-    def has_tools(self) -> bool:
-        """Whether any contract allows a tool, without which no effect can begin."""
+    def _has_tools(self) -> bool:
         return any(one.tools or "tools" in one.waives for one in self.contracts.values())
+
+    @cached_property
+    def _names_effects(self) -> bool:
+        rules = [rule for one in self.contracts.values() for rule in one.tools.values()]
+        named = [effect for one in self.contracts.values() for effect in one.effects.values()]
+        return any(rule.approval for rule in rules) or any(effect.changes for effect in named)
 
     def begin(self) -> None:
         """What a run needs before its first call: fresh stops, and a ledger that can be written."""

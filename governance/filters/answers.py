@@ -77,10 +77,10 @@ def _place(call: Call) -> str:
 
 
 def _may_matter(call: Call) -> bool:
-    """Whether an effect can follow, as some contract above allows a tool, and its node may run again."""
+    """Whether an effect can follow, by some contract above, and its node may run again."""
     part: Call | None = call
     while part is not None:
-        if part.governance.has_tools:
+        if part.governance.may_act:
             return call.governance.resumable(call)
         part = part.parent
     return False
