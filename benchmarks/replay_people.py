@@ -107,7 +107,7 @@ def approvals(words: Words, plant: str) -> Built:
     def drive(graph: Any, sidecar: Sidecar, config: dict[str, Any]) -> None:
         person, found = Principal("ann", "local"), graph.invoke({"topic": words.topic}, config)
         edited = {"amount": 1} if choice == "edit" else None
-        sidecar.approvals.decide(found["__interrupt__"][0].id, choice, by=person, reason="looked", edited=edited)  # type: ignore[arg-type]
+        sidecar.approvals.decide(found["__interrupt__"][0].id, choice, by=person, reason="looked", edited=edited)  # type: ignore[arg-type]  # one of the words it knows
         found = graph.invoke(None, config)
         card = found["__interrupt__"][0].id
         graph.invoke(Command(resume={"card": card, "decision": "approve", "by": "ann", "reason": "fine"}), config)

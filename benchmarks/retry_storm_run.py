@@ -145,8 +145,8 @@ def main() -> None:
             print(json.dumps({**fleet.rows(), "threads": len(threads)}), flush=True)
         end(code)
 
-    asyncio.to_thread = counted  # type: ignore[assignment]
-    sim.build, os._exit = built, ended  # type: ignore[assignment]
+    asyncio.to_thread = counted  # type: ignore[assignment]  # counts what leaves the virtual clock
+    sim.build, os._exit = built, ended  # type: ignore[assignment]  # our graph in the published experiment
     with asyncio.Runner(loop_factory=sim.VLoop) as runner:
         runner.run(sim.main(options.scenario, options.seed))
 

@@ -50,8 +50,9 @@ CREATE TABLE IF NOT EXISTS answers(
 CREATE INDEX IF NOT EXISTS answers_to_lead ON answers(session) WHERE led = 0;
 CREATE INDEX IF NOT EXISTS answers_by_age ON answers(at);
 CREATE TABLE IF NOT EXISTS budgets(session TEXT PRIMARY KEY, tokens INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version=1;
+PRAGMA user_version=2;
 """
+VERSION = 2
 MATTERING = (
     "SELECT session, id, state FROM cards WHERE state IN ('pending','approved','edited') "
     "OR (state IN ('denied','expired') AND decided > ?)"
@@ -253,6 +254,7 @@ class Control:
                 db = sqlite3.connect(self.path, isolation_level=None, timeout=30, check_same_thread=False)
                 write_ahead(db)
                 db.execute("PRAGMA synchronous=FULL")
+                _check_version(db, self.path)
                 db.executescript(SCHEMA)
                 self._bell = Bell(self.path.with_name(f"{self.path.name}-bell"))
                 found = os.stat(self.path)
@@ -293,6 +295,16 @@ class Control:
         for session, card, state in db.execute(MATTERING, (time.time() - REMEMBERED,)):
             cards.setdefault(session, {})[card] = state
         self._stops, self._cards, self._heard = MappingProxyType(stops), cards, heard
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, VERSION):
+        raise LedgerError(
+            f"the control file {path} has version {found}, this Sidecar knows version {VERSION}; "
+            "settle what waits in it with the Sidecar that made it, then move it away",
+            code="control",
+        )
 
 
 _LIVE: weakref.WeakSet[Control] = weakref.WeakSet()

@@ -175,8 +175,8 @@ class Effects:
         kind, blob = self._serde.dumps_typed(outcome)
         with self.control.transaction() as db:
             return db.execute(
-                "UPDATE effects SET state='finished', result_type=?, result=?, finished=? "
-                "WHERE key=? AND execution=? AND state='intent'",
+                "UPDATE effects SET state='finished', result_type=?, result=?, finished=?, "
+                "parked=NULL, parked_digest=NULL, parked_args=NULL WHERE key=? AND execution=? AND state='intent'",
                 (kind, blob, time.time(), key, execution),
             ).rowcount > 0  # fmt: skip
 
@@ -198,7 +198,8 @@ class Effects:
         with self.control.transaction() as db:
             row = self._at(db, intent)
             key = intent.key if row is None else row.key
-            parked = park(db, key, why, intent.digest, intent.args)
+            parked = park(db, key, why, intent.digest, intent.args, by=intent.execution)
+            led(db, intent.session, intent.key)
         self.let_go(intent.key, intent.execution)
         return parked
 

@@ -44,11 +44,13 @@ class Parked:
     key: str
 
 
-def park(db: sqlite3.Connection, key: str, why: str, digest: str, args: str) -> str:
-    """Note within a transaction why an effect waits, and what was asked for; returns its id."""
-    db.execute(
-        "UPDATE effects SET parked=?, parked_digest=?, parked_args=?, lease=0 WHERE key=?", (why, digest, args, key)
-    )
+def park(db: sqlite3.Connection, key: str, why: str, digest: str, args: str, *, by: str) -> str:
+    """Note within a transaction why an effect waits, and what was asked for; returns its id.
+
+    `by` is the execution that gives it up; whoever else is at work on it meanwhile keeps the lease.
+    """
+    db.execute("UPDATE effects SET parked=?, parked_digest=?, parked_args=? WHERE key=?", (why, digest, args, key))
+    db.execute("UPDATE effects SET lease=0 WHERE key=? AND execution=?", (key, by))
     (business,) = db.execute("SELECT business FROM effects WHERE key=?", (key,)).fetchone()
     return known_as(key, business)
 

@@ -15,6 +15,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 from governance import Approval, Contract, Principal, Sidecar, SideEffect, Tool, Verdict, declares, govern, operator
+from governance.errors import EffectInDoubt
+from governance.plane import parked
 
 MAY = {"*": Contract(tools=["pay"])}
 
@@ -117,6 +119,23 @@ def test_another_prompt_is_answered_anew(one: Any, pay: Any, sidecar: Sidecar, t
     graph.invoke(Command(resume="!"), thread)
 
     assert [0, 1] == model.asked
+
+
+def test_what_a_person_has_settled_is_asked_for_again(one: Any, pay: Any, sidecar: Sidecar, thread: Any) -> None:
+    """The prompt had changed, so the model asked for another amount; the person took it for the same payment."""
+    model, prompts = Fickle(asked=[]), iter(["how much?", "how much now?", "how much now?"])
+
+    def node(state: Any) -> Any:
+        return {"out": pay.invoke({"amount": int(model.invoke(next(prompts)).content)}) + interrupt("?")}
+
+    graph = govern(one(node, checkpointer=InMemorySaver()), contracts=MAY, sidecar=sidecar)
+    graph.invoke({"out": ""}, thread)
+    with pytest.raises(EffectInDoubt):
+        graph.invoke(Command(resume="!"), thread)
+    (waits,) = parked.waiting(sidecar.control)
+    parked.settle(sidecar.control, waits.id, "happened")
+
+    assert "paid 0!" == graph.invoke(Command(resume="!"), thread)["out"]
 
 
 def test_an_answer_that_no_effect_stands_on_is_not_said_again(one: Any, sidecar: Sidecar, thread: Any) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,11 @@ def test_observe_mode_never_stops_a_run(line: Any, sidecar: Sidecar, thread: Any
     sidecar.control.stop("all", reason="fire", by="ann")
 
     assert "x" == graph.invoke({"out": ""}, thread)["out"]
+
+
+def test_a_control_file_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "control.db")) as db:
+        db.execute("PRAGMA user_version=1")
+
+    with pytest.raises(LedgerError, match="has version 1, this Sidecar knows version 2; settle what waits in it"):
+        Control(tmp_path / "control.db").stop("all", reason="x", by="ann")

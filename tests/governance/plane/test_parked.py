@@ -90,6 +90,22 @@ def test_an_effect_is_settled_once(effects: Effects) -> None:
         parked.settle(effects.control, found.id, "may-happen")
 
 
+def test_who_is_at_work_keeps_the_lease_when_another_gives_up(effects: Effects) -> None:
+    effects.begin(intent())
+    effects.park(intent(digest="other", execution="later"), "other arguments")
+
+    assert Running("d") == effects.begin(intent(execution="third"))
+
+
+def test_what_another_gave_up_on_is_no_answer_to_it_once_the_effect_has_ended(effects: Effects) -> None:
+    effects.begin(intent())
+    effects.park(intent(digest="other", execution="later"), "other arguments")
+    effects.finish("s/p", "e", "paid")
+
+    assert [] == parked.waiting(effects.control)
+    assert Finished("d", "paid") == effects.begin(intent(digest="other", execution="later"))
+
+
 def test_code_of_a_node_settles_nothing(one: Any, sidecar: Sidecar) -> None:
     found = in_doubt(sidecar.effects)
     graph = one(lambda state: {"out": str(parked.settle(sidecar.control, found.id, "may-happen"))})
