@@ -15,6 +15,9 @@ visits = 100
 [approvals]
 local_operators = ["alice"]
 
+[tenants]
+key = "tenant_id"
+
 What is set about dependencies that fail is in `policy_failures`.
 """
 
@@ -100,6 +103,14 @@ class ApprovalPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TenantPolicy:
+    """How a run says for which of several customers of one installation it works."""
+
+    key: str = "tenant_id"
+    """The key in `config["configurable"]`; under a LangGraph server, take one that it sets and callers cannot."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """Everything an operator can set for a graph."""
 
@@ -107,6 +118,7 @@ class Policy:
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     loops: LoopPolicy = field(default_factory=LoopPolicy)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    tenants: TenantPolicy | None = None
     retries: RetriesPolicy | None = None
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None
@@ -141,6 +153,7 @@ def load_policy(source: Policy | str | os.PathLike[str] | None) -> Policy:
         "budget": BudgetPolicy,
         "loops": LoopPolicy,
         "approvals": ApprovalPolicy,
+        "tenants": TenantPolicy,
         **FAILURES,
         "dependency": DependencyPolicy,
     }

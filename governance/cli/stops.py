@@ -36,10 +36,11 @@ class Scope(StrEnum):
     SESSION = "session"
     AGENT = "agent"
     TOOL = "tool"
+    TENANT = "tenant"
 
 
-Which = Annotated[Scope, typer.Argument(metavar="SCOPE", help="all, session, agent or tool.")]
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The session, agent or tool; not for all.")]
+Which = Annotated[Scope, typer.Argument(metavar="SCOPE", help="all, session, agent, tool or tenant.")]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The session, agent, tool or tenant; not for all.")]
 
 
 def stop(
@@ -51,7 +52,7 @@ def stop(
     control: ControlPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forbid a session, an agent, a tool or everything, in all processes, from now on."""
+    """Forbid a session, an agent, a tool, a tenant or everything, in all processes, from now on."""
     where, who, target = places(ledger, control), local_principal(by), _target(scope, name)
     if not reason.strip():
         raise Failure("a stop needs --reason TEXT: whoever meets it must learn why")
@@ -102,7 +103,7 @@ def status(ledger: LedgerPath = None, control: ControlPath = None, as_json: AsJs
 def _target(scope: Scope, name: str | None) -> str:
     if scope is Scope.ALL:
         if name not in (None, "*"):
-            raise Failure(f"`all` takes no name, got {name!r}; stop one with `session`, `agent` or `tool`")
+            raise Failure(f"`all` takes no name, got {name!r}; stop one with `session`, `agent`, `tool` or `tenant`")
         return "*"
     if not name:
         raise Failure(f"`{scope.value}` needs the name of the {scope.value}")

@@ -11,6 +11,7 @@ from governance.call import Call, Effect, Flow, ModelCall, NodeCall, Proceed, Ru
 from governance.contracts import Tool
 from governance.errors import Abandoned, ApprovalDenied, AuthorityRefused, Halted, Refusal
 from governance.hosted import hosted
+from governance.tenants import tenant_of
 
 if TYPE_CHECKING:
     from governance.plane.control import Control
@@ -125,6 +126,9 @@ def names(call: Call) -> list[tuple[str, str]]:
         found.append(("agent", call.contract.role))
     if isinstance(call, ToolCall):
         found.append(("tool", call.name))
+    tenant = tenant_of(call)
+    if tenant:
+        found.append(("tenant", tenant))
     return found
 
 

@@ -13,8 +13,9 @@ import sqlite3
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -65,7 +66,8 @@ REFRESH = 1.0
 GOOD = 0.005
 """Seconds a snapshot is good for, whatever others change: many who ask people must not have it read at each call."""
 
-Scope = Literal["all", "session", "agent", "tool"]
+Work = Callable[[sqlite3.Connection], None]
+Scope = Literal["all", "session", "agent", "tool", "tenant"]
 
 
 class Stop(NamedTuple):
@@ -85,6 +87,8 @@ class Control:
     _db: sqlite3.Connection | None
     _watcher: threading.Thread | None
     _ended: threading.Event
+    _woken: threading.Event
+    _due: deque[Work]
     _bell: Bell | None
     _heard: bytes | None
     _good_until: float
@@ -95,7 +99,7 @@ class Control:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.chores: list[Callable[[sqlite3.Connection], None]] = []
+        self.chores: list[Work] = []
         """What the background thread also does each time it looks: short, and mostly nothing."""
         self._reset()
         _LIVE.add(self)
@@ -126,8 +130,18 @@ class Control:
             return
         with self._lock:
             if self._watcher is None:
+                self._woken.set()  # the first look is at once
                 self._watcher = threading.Thread(target=self._follow, name="sidecar-control", daemon=True)
                 self._watcher.start()
+
+    def soon(self, work: Work) -> None:
+        """Have the background thread do `work` at once, in a transaction that is told of. Does not block.
+
+        Where the file cannot be written it is tried again at each look, and once more at the end.
+        """
+        self._due.append(work)
+        self.watch()
+        self._woken.set()
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a question to the control file finds (blocking: never on an event loop)."""
@@ -163,7 +177,7 @@ class Control:
                 raise
 
     def stop(self, scope: Scope, name: str = "*", *, reason: str, by: str) -> Stop:
-        """Forbid a session, an agent, a tool or everything from now on."""
+        """Forbid a session, an agent, a tool, a tenant or everything from now on."""
         refuse_inside("stop something")
         order = Stop(scope, name, reason, by, time.time())
         with self.transaction() as db:
@@ -217,18 +231,19 @@ class Control:
     def close(self) -> None:
         watcher, self._watcher = self._watcher, None
         self._ended.set()
+        self._woken.set()
         if watcher is not None and watcher.is_alive():
             watcher.join()
         with self._lock:
             if self._db is not None:
                 self._db.close()
                 self._db = self._bell = None
-        self._ended = threading.Event()
+        self._ended, self._woken = threading.Event(), threading.Event()
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._db, self._watcher, self._bell = None, None, None
-        self._ended = threading.Event()
+        self._ended, self._woken, self._due = threading.Event(), threading.Event(), deque()
         self._version, self._heard, self._good_until, self._file = -1, None, 0.0, (0, 0)
         self._stops, self._cards = MappingProxyType({}), {}
 
@@ -269,9 +284,12 @@ class Control:
         return self._db
 
     def _follow(self) -> None:
-        ended = self._ended
+        ended, woken = self._ended, self._woken
         while not ended.is_set():
+            woken.wait(REFRESH)
+            woken.clear()
             try:
+                self._do_what_is_due()
                 with self._lock:
                     if ended.is_set():
                         return
@@ -282,7 +300,16 @@ class Control:
                         chore(self._connect())
             except (LedgerError, sqlite3.Error):
                 pass  # whoever calls next finds the snapshot old, tries to read it, and is told
-            ended.wait(REFRESH)
+        with suppress(LedgerError):
+            self._do_what_is_due()
+
+    def _do_what_is_due(self) -> None:
+        while self._due:
+            with self.transaction() as db:
+                self._due[0](db)
+                self._version = -1  # SQLite does not count what its own connection writes
+            self._due.popleft()
+            self._ring()
 
     def _read(self) -> None:
         db = self._connect()

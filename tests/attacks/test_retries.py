@@ -16,7 +16,7 @@ from governance import Contract, Policy, Sidecar, Tool, govern
 from governance.errors import GateRefused, Halted, LoopStopped, Refusal
 from governance.gates import custom
 from governance.plane.control import Control
-from governance.policy import LoopPolicy
+from governance.policy import LoopPolicy, TenantPolicy
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
 PATIENT = RetryPolicy(max_attempts=4, initial_interval=0, jitter=False)
@@ -202,6 +202,7 @@ STOPS = {
     "the node": ("agent", "second"),
     "the role": ("agent", "payer"),
     "the tool": ("tool", "pay"),
+    "the tenant": ("tenant", "acme"),
 }
 
 
@@ -229,12 +230,12 @@ def test_a_stop_takes_effect_in_the_middle_of_a_run(
 
     graph = line(first=first, second=lambda s: {"out": till.pay.invoke({"amount": 1})})
     contracts = {"first": Contract(), "second": Contract(tools=["pay"], role="payer")}
-    govern(graph, contracts=contracts, sidecar=sidecar)
+    govern(graph, contracts=contracts, policy=Policy(tenants=TenantPolicy(key="customer")), sidecar=sidecar)
     person = threading.Thread(target=operate)
     person.start()
 
     with pytest.raises(Halted, match="alice"):
-        graph.invoke({"out": ""}, CONFIG)
+        graph.invoke({"out": ""}, {"configurable": {"thread_id": "t", "customer": "acme"}})
     person.join()
 
     assert [] == till.done

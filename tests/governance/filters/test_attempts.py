@@ -16,6 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, RetryPolicy, interrupt
 
 from governance import Contract, Policy, Sidecar, SideEffect, Verdict, declares, govern
+from governance.current import current_call
 from governance.errors import Halted, RetriesExhausted
 from governance.plane.explanation import sentence
 from governance.policy_failures import RetriesPolicy
@@ -84,14 +85,22 @@ def run(graph: Any, how: str = "sync") -> Any:
     return graph.invoke({"out": ""})["out"] if how == "sync" else asyncio.run(graph.ainvoke({"out": ""}))["out"]
 
 
+def pass_by(seconds: float) -> None:
+    """Let time of the node pass, of which a test has no control otherwise."""
+    call = current_call()
+    assert call is not None
+    call.node.started -= round(seconds * 1e9)
+
+
 @pytest.mark.parametrize("how", ["sync", "async"])
-def test_waits_grow_and_have_a_random_half(how: str, governed: Any) -> None:
+def test_waits_grow_and_have_a_random_half(how: str, governed: Any, rows: Any) -> None:
     shop = Shop(Weather(), Weather(), Weather())
     node = sync_node(shop) if how == "sync" else async_node(shop)
 
     assert "found" == run(governed(node, attempts=4, wait=0.1), how)
-    for wait, most in zip(shop.waits, (0.1, 0.2, 0.4), strict=True):
-        assert most / 2 <= wait <= most + 0.3
+    meant = [row.body["wait_ms"] / 1000 for row in rows("retry.scheduled")]
+    for waited, wait, most in zip(shop.waits, meant, (0.1, 0.2, 0.4), strict=True):
+        assert most / 2 <= wait <= most and wait - 0.001 <= waited
 
 
 def test_two_clients_do_not_come_back_at_the_same_moment(governed: Any) -> None:
@@ -107,7 +116,7 @@ def test_a_dependency_that_says_when_is_asked_then(how: str, governed: Any) -> N
     shop = Shop(Weather(0.3))
 
     assert "found" == run(governed(sync_node(shop) if how == "sync" else async_node(shop)), how)
-    assert 0.3 <= shop.waits[0] < 1.0
+    assert 0.3 <= shop.waits[0]
 
 
 def test_a_dependency_that_wants_a_long_rest_is_not_asked_again(governed: Any, rows: Any) -> None:
@@ -132,17 +141,20 @@ def test_what_langgraph_runs_again_comes_no_sooner_than_the_dependency_wants(gov
     graph = governed(lambda state: {"out": undeclared.invoke({})}, options={"retry_policy": policy})
 
     assert "found" == run(graph)
-    assert 0.3 <= shop.waits[0] < 1.0
+    assert 0.3 <= shop.waits[0]
 
 
 def test_no_retry_that_cannot_end_in_time(governed: Any, rows: Any) -> None:
     shop = Shop(Weather(0.4), Weather())
-    graph = governed(sync_node(shop), Contract(tools=["look"], timeout=0.3))
-    began = time.monotonic()
-    with pytest.raises(Weather):
-        run(graph)
 
-    assert time.monotonic() - began < 0.3
+    def node(state: Any) -> Any:
+        pass_by(9.7)
+        return {"out": shop.tool.invoke({"word": "a"})}
+
+    with pytest.raises(Weather):
+        run(governed(node, Contract(tools=["look"], timeout=10)))
+
+    assert 1 == len(shop.at)
     assert re.fullmatch(r"it could not end within the 0\.[0-3] s that are left", rows("retry")[0].body["reason"])
 
 
@@ -151,8 +163,13 @@ def test_the_deadline_of_a_node_further_out_counts(governed: Any, sidecar: Sidec
     inner = one(sync_node(shop))
     path = tmp_path / "sidecar.toml"
     path.write_text("[retries]\nwait = 0.02\n")
-    contracts = {"n": Contract(timeout=0.3), "n/*": Contract(tools=["look"])}
-    graph = govern(one(lambda state: inner.invoke(state)), contracts=contracts, policy=path, sidecar=sidecar)
+    contracts = {"n": Contract(timeout=10), "n/*": Contract(tools=["look"])}
+
+    def outer(state: Any) -> Any:
+        pass_by(9.7)
+        return inner.invoke(state)
+
+    graph = govern(one(outer), contracts=contracts, policy=path, sidecar=sidecar)
     with pytest.raises(Weather):
         run(graph)
 
@@ -165,11 +182,11 @@ def test_whoever_runs_a_node_again_begins_its_time_anew(governed: Any) -> None:
 
     def node(state: Any) -> Any:
         if not shop.at:
-            time.sleep(0.6)
+            pass_by(9.8)
         return {"out": shop.tool.invoke({"word": "a"})}
 
     policy = RetryPolicy(initial_interval=0, jitter=False)
-    graph = governed(node, Contract(tools=["look"], timeout=0.9), {"retry_policy": policy})
+    graph = governed(node, Contract(tools=["look"], timeout=10), {"retry_policy": policy})
 
     assert "found" == run(graph)
 
@@ -181,10 +198,11 @@ def test_the_usual_time_of_an_answer_is_part_of_what_is_left(governed: Any, side
 
     def slow(word: str = "") -> str:
         time.sleep(0.25)
+        pass_by(9.4)  # 0.35 s are left, at most
         return str(original(word))
 
     shop.tool.func = slow  # type: ignore[attr-defined]
-    contract = Contract(tools=["look"], timeout=0.6)
+    contract = Contract(tools=["look"], timeout=10)
     graph = governed(sync_node(shop), contract, wait=0.2)
     run(graph)
     shop.errors = (Weather(), Weather(), Weather())

@@ -50,6 +50,38 @@ def test_lifting_what_was_not_stopped_says_so(control: Control) -> None:
     assert control.resume("tool", "pay") is False
 
 
+def noting(name: str) -> Callable[[sqlite3.Connection], None]:
+    return lambda db: db.execute("INSERT INTO stops VALUES('tool',?,'r','b',0)", (name,)) and None
+
+
+def test_what_is_to_be_done_soon_is_done_without_blocking_whoever_asks(control: Control) -> None:
+    other = Control(control.path)
+    with other.transaction():  # nobody else can write meanwhile
+        control.soon(noting("pay"))
+        assert {} == dict(control.stops)
+
+    until(lambda: ("tool", "pay") in control.stops)
+    other.close()
+
+
+def test_what_could_not_be_written_is_tried_again(control: Control) -> None:
+    control.refresh()
+    control.path.rename(control.path.with_name("away.db"))
+    control.soon(noting("pay"))
+    time.sleep(0.05)
+    control.path.with_name("away.db").rename(control.path)
+
+    until(lambda: ("tool", "pay") in control.stops)
+
+
+def test_what_is_due_at_the_end_is_done_before_it(control: Control) -> None:
+    for turn in range(20):
+        control.soon(noting(f"{turn}"))
+    control.close()
+
+    assert 20 == len(control.rows("SELECT 1 FROM stops"))
+
+
 STOPPING = """
 import sys
 from governance.plane.control import Control

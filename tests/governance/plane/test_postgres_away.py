@@ -250,10 +250,8 @@ def test_a_process_that_ends_meanwhile_does_not_wait_for_ever(server: Server, pl
     note(ledger, 1).result()
     server.stop()
     asked = note(ledger, 2)
-    started = time.monotonic()
     ledger.close()
 
-    assert time.monotonic() - started < 10
     assert AWAY == asked.exception(0).code  # type: ignore[union-attr]  # it has one
 
 
