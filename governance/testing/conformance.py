@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from governance.contracts import Contract
+from governance.policy import Policy
+from governance.policy_failures import BreakerPolicy, BulkheadPolicy, RetriesPolicy
 from governance.sidecar import Sidecar, govern
 
 Graph = TypeVar("Graph")
+GENEROUS = Policy(
+    retries=RetriesPolicy(attempts=1_000, ratio=1.0, burst=100_000), breaker=BreakerPolicy(), bulkhead=BulkheadPolicy()
+)
+"""Everything that governs failures is on, and allows whatever LangGraph itself would."""
 
 
 @cache
@@ -30,7 +36,7 @@ def observe(graph: Graph) -> Graph:
 
 def enforce(graph: Graph) -> Graph:
     """Every graph in enforce mode, with a permissive contract on every node and open doors."""
-    return govern(graph, contracts={"*": Contract.permissive()}, sidecar=sidecar(), doors="open")
+    return govern(graph, contracts={"*": Contract.permissive()}, policy=GENEROUS, sidecar=sidecar(), doors="open")
 
 
 def calls() -> int:
