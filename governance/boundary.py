@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from langgraph.errors import GraphInterrupt
 
 from governance import chain, streams
 from governance.call import Call, ModelCall, NodeCall, ToolCall
-from governance.current import CURRENT
+from governance.current import CURRENT, setting
 from governance.errors import ContractViolation
 
 
@@ -108,57 +109,51 @@ def _tool_ordinal(parent: Call, name: str, call_id: str | None) -> int:
     return parent.node.next_ordinal(f"{parent.path}>{name}")
 
 
+class questioned:
+    """A question that leaves a call is one of its node, which waits for the answer."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, GraphInterrupt):
+            self.call.node.question = error
+
+
 def run_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Any]) -> Any:
     """Run a model or tool inside its chain, with itself as the current call."""
 
     def inside(inner: Any) -> Any:
-        token = CURRENT.set(inner)
-        try:
+        with setting(CURRENT, inner):
             return perform(inner)
-        finally:
-            CURRENT.reset(token)
 
-    filters = call.governance.chain(call.boundary, call.contract)
-    try:
-        return chain.run(filters, call, inside)
-    except GraphInterrupt as question:
-        call.node.question = question
-        raise
+    with questioned(call):
+        return chain.run(call.governance.chain(call.boundary, call.contract), call, inside)
 
 
 async def arun_inner(call: ModelCall | ToolCall, perform: Callable[[Any], Awaitable[Any]]) -> Any:
     """`run_inner` for async code."""
 
     async def inside(inner: Any) -> Any:
-        token = CURRENT.set(inner)
-        try:
+        with setting(CURRENT, inner):
             return await perform(inner)
-        finally:
-            CURRENT.reset(token)
 
-    filters = call.governance.chain(call.boundary, call.contract)
-    try:
-        return await chain.arun(filters, call, inside)
-    except GraphInterrupt as question:
-        call.node.question = question
-        raise
+    with questioned(call):
+        return await chain.arun(call.governance.chain(call.boundary, call.contract), call, inside)
 
 
 def stream_inner(
     call: ModelCall, produce: Callable[[Any], Iterator[Any]], fold: Callable[[list[Any]], Any]
 ) -> Iterator[Any]:
-    """Stream a model inside its chain; the current call is set only while a piece is fetched."""
+    """Stream a model inside its chain; it is the current call only while a piece is fetched."""
 
     def inside(inner: Any) -> Iterator[Any]:
-        pieces = produce(inner)
-        while True:
-            token = CURRENT.set(inner)
-            try:
-                piece = next(pieces, END_OF_STREAM)
-            finally:
-                CURRENT.reset(token)
-            if piece is END_OF_STREAM:
-                return
+        for piece in streams.setting_each(CURRENT, inner, produce(inner)):
             call.streamed = inner.streamed = True
             yield piece
 
@@ -172,25 +167,11 @@ async def astream_inner(
     """`stream_inner` for async code."""
 
     async def inside(inner: Any) -> AsyncGenerator[Any, None]:
-        pieces = produce(inner).__aiter__()
-        try:
-            while True:
-                token = CURRENT.set(inner)
-                try:
-                    piece = await anext(pieces, END_OF_STREAM)
-                finally:
-                    CURRENT.reset(token)
-                if piece is END_OF_STREAM:
-                    return
+        async with aclosing(streams.asetting_each(CURRENT, inner, produce(inner))) as pieces:
+            async for piece in pieces:
                 call.streamed = inner.streamed = True
                 yield piece
-        finally:
-            if hasattr(pieces, "aclose"):
-                await pieces.aclose()
 
     filters = call.governance.chain(call.boundary, call.contract)
     async for piece in streams.astream(chain.Chain(filters, call), inside, fold):
         yield piece
-
-
-END_OF_STREAM = object()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from typing import Any
 
 from governance.call import Call
 
@@ -17,6 +18,22 @@ def current_call() -> Call | None:
     if call is None and _places:
         call = _places.get(threading.get_ident()) or _places.get(_here())
     return call
+
+
+class setting:
+    """Gives a context variable a value for a while."""
+
+    __slots__ = ("name", "token", "value")
+
+    def __init__(self, name: contextvars.ContextVar[Any], value: Any) -> None:
+        self.name = name
+        self.value = value
+
+    def __enter__(self) -> None:
+        self.token = self.name.set(self.value)
+
+    def __exit__(self, *error: object) -> None:
+        self.name.reset(self.token)
 
 
 Mark = tuple[int, Call | None]

@@ -13,8 +13,7 @@ again: then `fresh` is False and `outcome` is what it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from governance import chain
-from governance.boundary import tool_call
+from governance.boundary import questioned, tool_call
 from governance.call import Call, Effect, Proceed
 from governance.contracts import SideEffect, declares, expect_effects
 from governance.current import CURRENT, current_call
@@ -62,7 +61,7 @@ class EffectBlock:
     def __enter__(self) -> EffectBlock:
         made = self._open()
         if made is not None:
-            with closing_on_error(made), questioned(made):
+            with closing_on_error(made), questioned(made.call):
                 self._begin(made, advance(made, made.start))
         return self
 
@@ -72,13 +71,13 @@ class EffectBlock:
             return
         if isinstance(error, GraphInterrupt) and made.call.asks is not None:
             made.call.asks()
-        with closing_on_error(made), questioned(made):
+        with closing_on_error(made), questioned(made.call):
             _check_over(made, advance(made, lambda: self._end(made, error)))
 
     async def __aenter__(self) -> EffectBlock:
         made = self._open()
         if made is not None:
-            with closing_on_error(made), questioned(made):
+            with closing_on_error(made), questioned(made.call):
                 self._begin(made, await aadvance(made, made.start))
         return self
 
@@ -88,7 +87,7 @@ class EffectBlock:
             return
         if isinstance(error, GraphInterrupt) and made.call.asks is not None:
             await asyncio.to_thread(made.call.asks)
-        with closing_on_error(made), questioned(made):
+        with closing_on_error(made), questioned(made.call):
             _check_over(made, await aadvance(made, lambda: self._end(made, error)))
 
     def _open(self) -> chain.Chain | None:
@@ -136,16 +135,6 @@ def effect(name: str, args: Mapping[str, Any] | None = None, *, does: SideEffect
     `EffectInDoubt`, ...; `ContractViolation` where the block did not ask for `fresh`.
     """
     return EffectBlock(name, args or {}, does)
-
-
-@contextmanager
-def questioned(made: chain.Chain) -> Iterator[None]:
-    """A question that leaves the block is one of its node, which waits for the answer."""
-    try:
-        yield
-    except GraphInterrupt as question:
-        made.call.node.question = question
-        raise
 
 
 def _check_over(made: chain.Chain, proceed: Proceed | None) -> None:

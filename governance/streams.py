@@ -4,13 +4,42 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from langgraph.errors import GraphBubbleUp
 
 from governance.chain import Chain
+from governance.current import setting
 from governance.drivers import Step, aadvance, advance, closing_on_error
+
+END_OF_STREAM = object()
+
+
+def setting_each(name: ContextVar[Any], value: Any, pieces: Iterator[Any]) -> Iterator[Any]:
+    """A stream whose pieces are fetched with a context variable set, and handed on without it."""
+    while True:
+        with setting(name, value):
+            piece = next(pieces, END_OF_STREAM)
+        if piece is END_OF_STREAM:
+            return
+        yield piece
+
+
+async def asetting_each(name: ContextVar[Any], value: Any, pieces: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """`setting_each` for async code; a consumer that goes away ends the stream."""
+    fetched = pieces.__aiter__()
+    try:
+        while True:
+            with setting(name, value):
+                piece = await anext(fetched, END_OF_STREAM)
+            if piece is END_OF_STREAM:
+                return
+            yield piece
+    finally:
+        if isinstance(fetched, AsyncGenerator):
+            await fetched.aclose()
 
 
 def stream(chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable[[list[Any]], Any]) -> Iterator[Any]:

@@ -72,19 +72,20 @@ class InnerAuthority:
             else:
                 check_hosted(call)
         except Refusal as refusal:
-            rule = call.contract.tool(call.name) if isinstance(call, ToolCall) else None
-            if isinstance(refusal, AuthorityRefused) and rule is not None and rule.refusals == "answer":
-                record_answer(call, refusal)
-                return answer(call, refusal)
-            raise node.refuse(refusal) from None
+            return refused(call, refusal, answerable=AuthorityRefused)
         try:
             return (yield Proceed(call))
         except Refusal as refusal:
-            rule = call.contract.tool(call.name) if isinstance(call, ToolCall) else None
-            if isinstance(refusal, ApprovalDenied) and rule is not None and rule.refusals == "answer":
-                record_answer(call, refusal)
-                return answer(call, refusal)
-            raise node.refuse(refusal) from None
+            return refused(call, refusal, answerable=ApprovalDenied)
+
+
+def refused(call: ModelCall | ToolCall, refusal: Refusal, *, answerable: type[Refusal]) -> Any:
+    """Answer with the reason where the tool's rule says so; else latch the refusal on the node, and raise it."""
+    rule = call.contract.tool(call.name) if isinstance(call, ToolCall) else None
+    if isinstance(refusal, answerable) and rule is not None and rule.refusals == "answer":
+        record_answer(call, refusal)
+        return answer(call, refusal)
+    raise call.node.refuse(refusal) from None
 
 
 def check_latch(node: NodeCall) -> None:

@@ -12,7 +12,7 @@ from governance import canonical
 from governance.answers import outcome_for
 from governance.call import Effect, Flow, Proceed, Run, Sleep, ToolCall
 from governance.contracts import SideEffect
-from governance.current import CURRENT
+from governance.current import CURRENT, setting
 from governance.errors import ContractViolation, EffectInDoubt
 from governance.filters.authority import check_latch, check_stops
 from governance.plane.effects import LEASE, Finished, Fresh, InDoubt, Intent, Known, Running
@@ -158,11 +158,8 @@ def other_arguments(call: ToolCall, intent: Intent, session: str) -> str:
 
 def within(call: ToolCall, work: Callable[..., Any], *args: Any) -> Any:
     """Run what a tool declares (its dry run, its reconcile) as business of the tool, not of the node."""
-    token = CURRENT.set(call)
-    try:
+    with setting(CURRENT, call):
         return work(*args)
-    finally:
-        CURRENT.reset(token)
 
 
 def business_key(effect: SideEffect, call: ToolCall) -> str | None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from governance.boundary import END_OF_STREAM
 from governance.call import Call
 from governance.current import current_call
 
@@ -43,32 +41,6 @@ def passing(subject: Any) -> Call | None:
     if call is None or inside.get() is subject:
         return None
     return call
-
-
-def within(subject: Any, pieces: Iterator[Any]) -> Iterator[Any]:
-    """A stream of the subject's own; where it goes on to its base class, that is the same call."""
-    while True:
-        token = inside.set(subject)
-        try:
-            piece = next(pieces, END_OF_STREAM)
-        finally:
-            inside.reset(token)
-        if piece is END_OF_STREAM:
-            return
-        yield piece
-
-
-async def awithin(subject: Any, pieces: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
-    async with aclosing(pieces):
-        while True:
-            token = inside.set(subject)
-            try:
-                piece = await anext(pieces, END_OF_STREAM)
-            finally:
-                inside.reset(token)
-            if piece is END_OF_STREAM:
-                return
-            yield piece
 
 
 def is_base(original: Callable[..., Any]) -> bool:

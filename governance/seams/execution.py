@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph._internal._config import recast_checkpoint_ns
 from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_SEND
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
@@ -78,19 +76,6 @@ class final:
             self.parent.node.refuse(error)
         elif isinstance(error, GraphInterrupt) and any(map(_asks_about_a_card, error.args[0])):
             self.parent.node.question = error
-
-
-class configured:
-    """Makes a config the one that LangGraph finds in this context."""
-
-    def __init__(self, config: RunnableConfig) -> None:
-        self.config = config
-
-    def __enter__(self) -> None:
-        self.token = var_child_runnable_config.set(self.config)
-
-    def __exit__(self, *error: object) -> None:
-        var_child_runnable_config.reset(self.token)
 
 
 def taken_over(call: NodeCall, raised: ParentCommand) -> Command[Any]:

@@ -25,10 +25,11 @@ from langgraph.types import Send
 from governance.bound import BRANCH, UNDECLARED
 from governance.boundary import EXECUTIONS, arun_node, missing_contract, run_node
 from governance.call import NodeCall
+from governance.current import setting
 from governance.errors import ContractViolation, DoorClosed
 from governance.filters.contract import granted, write_problem
 from governance.projection import protected
-from governance.seams.execution import configured, entered, final
+from governance.seams.execution import entered, final
 from governance.seams.held import holding, quiet, silent
 from governance.seams.retries import shielded
 
@@ -135,7 +136,7 @@ def _governed_task(func: Any, parent: NodeCall, number: int) -> Any:
         @_named_like(func)
         async def arun(*args: Any, **kwargs: Any) -> Any:
             call, config = _open_task(func, parent, number, args, kwargs)
-            with final(parent), entered(call), configured(config):
+            with final(parent), entered(call), setting(var_child_runnable_config, config):
                 return await arun_node(call, lambda node: func(*args, **kwargs))
 
         return arun
@@ -143,7 +144,7 @@ def _governed_task(func: Any, parent: NodeCall, number: int) -> Any:
     @_named_like(func)
     def run(*args: Any, **kwargs: Any) -> Any:
         call, config = _open_task(func, parent, number, args, kwargs)
-        with final(parent), entered(call), configured(config):
+        with final(parent), entered(call), setting(var_child_runnable_config, config):
             return run_node(call, lambda node: func(*args, **kwargs))
 
     return run

@@ -22,14 +22,13 @@ from governance.call import Call, ModelCall
 from governance.likeness import like
 from governance.seams.classes import (
     LANGCHAIN,
-    awithin,
     inside,
     is_base,
     on_subclass,
     passing,
     subclasses,
-    within,
 )
+from governance.streams import asetting_each, setting_each
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -164,7 +163,7 @@ def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
         def produce(inner: ModelCall) -> Iterator[Any]:
             given = input if inner.messages is messages else inner.messages
             pieces: Iterator[Any] = original(self, given, config, stop=stop, **inner.options)
-            return pieces if is_base(original) else within(self, pieces)
+            return pieces if is_base(original) else setting_each(inside, self, pieces)
 
         yield from stream_inner(_open_model(parent, self, messages, kwargs), produce, _folded)
 
@@ -187,7 +186,7 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
         def produce(inner: ModelCall) -> AsyncIterator[Any]:
             given = input if inner.messages is messages else inner.messages
             pieces: AsyncGenerator[Any, None] = original(self, given, config, stop=stop, **inner.options)
-            return pieces if is_base(original) else awithin(self, pieces)
+            return pieces if is_base(original) else asetting_each(inside, self, pieces)
 
         async for piece in astream_inner(_open_model(parent, self, messages, kwargs), produce, _folded):
             yield piece
@@ -259,7 +258,7 @@ def _streamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def produce(inner: ModelCall) -> Iterator[Any]:
             pieces: Iterator[Any] = original(self, input, *args, **kwargs)
-            return pieces if is_base(original) else within(self, pieces)
+            return pieces if is_base(original) else setting_each(inside, self, pieces)
 
         yield from stream_inner(_open_entry(parent, self, input, kwargs, many=False), produce, "".join)
 
@@ -278,7 +277,7 @@ def _astreamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def produce(inner: ModelCall) -> AsyncIterator[Any]:
             pieces: AsyncGenerator[Any, None] = original(self, input, *args, **kwargs)
-            return pieces if is_base(original) else awithin(self, pieces)
+            return pieces if is_base(original) else asetting_each(inside, self, pieces)
 
         async for piece in astream_inner(_open_entry(parent, self, input, kwargs, many=False), produce, "".join):
             yield piece

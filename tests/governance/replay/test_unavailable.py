@@ -78,28 +78,8 @@ def test_what_was_left_alone_is_left_alone_again(stage: Any, rules: Any, one: An
     assert stage.seen(graph, stage.recording()) is None
 
 
-def test_what_this_request_had_tried_often_enough_is_given_up_again(stage: Any, rules: Any, one: Any) -> None:
-    rules(RULES)
-    look = failing(99, SideEffect("read"))
-
-    def node(state: Any) -> Any:
-        said = []
-        for _ in range(3):
-            try:
-                look.invoke({"word": "a"})
-            except (ConnectionError, Unavailable) as error:
-                said.append(type(error).__name__)
-        return {"log": said}
-
-    graph = one(node)
-
-    assert stage.seen(graph, stage.record(graph, {"out": ""})) is None
-
-
-def test_what_others_had_left_no_budget_for_is_given_up_again(stage: Any, rules: Any, one: Any) -> None:
-    """The budget of the replay is full."""
-    rules(replace(RULES, retries=RetriesPolicy(attempts=3, ratio=0.01, burst=1, wait=0.001)))
-    look = failing(99, SideEffect("read"))
+def asking_three_times(look: Any) -> Any:
+    """A node that goes on whatever it is told, and says what that was."""
 
     def node(state: Any) -> Any:
         said = []
@@ -110,7 +90,24 @@ def test_what_others_had_left_no_budget_for_is_given_up_again(stage: Any, rules:
                 said.append(f"{type(error).__name__}: {error}")
         return {"log": said}
 
-    graph = one(node)
+    return node
+
+
+def test_what_this_request_had_tried_often_enough_is_given_up_again(stage: Any, rules: Any, one: Any) -> None:
+    rules(RULES)
+    look = failing(99, SideEffect("read"))
+
+    graph = one(asking_three_times(look))
+
+    assert stage.seen(graph, stage.record(graph, {"out": ""})) is None
+
+
+def test_what_others_had_left_no_budget_for_is_given_up_again(stage: Any, rules: Any, one: Any) -> None:
+    """The budget of the replay is full."""
+    rules(replace(RULES, retries=RetriesPolicy(attempts=3, ratio=0.01, burst=1, wait=0.001)))
+    look = failing(99, SideEffect("read"))
+
+    graph = one(asking_three_times(look))
     governed = stage.recorded(graph)
     for session in ("another", "t"):
         governed.invoke({"out": ""}, {"configurable": {"thread_id": session}})
