@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import multiprocessing
-import queue
-import random
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +28,7 @@ from benchmarks.effects_books import Cut, Findings, cut_off, judge, settle_by_ha
 from benchmarks.effects_notes import Told, read_notes
 from benchmarks.effects_one_order import SESSIONS, Outcome, fifty
 from benchmarks.effects_worker import AT_ONCE, LEASE, Place, Task, work
+from benchmarks.kills import Ear, take_aim
 from benchmarks.report import Target, report
 from governance.plane import effects
 
@@ -52,29 +51,6 @@ MOST = 2
 """Lives of a slot's workers for each kill that is owed, at most: some end before they are killed."""
 LIVES = 20
 """How often a slot's worker is started at the end, when nobody kills it any more, before it is given up."""
-AIMS = ("random", "random", "received", "done", "answered")
-
-
-class Ear:
-    """Hears from the service where the requests of each process are."""
-
-    def __init__(self) -> None:
-        self._heard: dict[int, queue.SimpleQueue[str]] = defaultdict(queue.SimpleQueue)
-
-    def heard(self, what: str, pid: int) -> None:
-        self._heard[pid].put(what)
-
-    def wait(self, what: str, pid: int, seconds: float) -> None:
-        """Until the next request of the process is so far, or the time is over."""
-        told, until = self._heard[pid], time.monotonic() + seconds
-        while not told.empty():
-            told.get()
-        while (left := until - time.monotonic()) > 0:
-            try:
-                if told.get(timeout=left) == what:
-                    return
-            except queue.Empty:
-                return
 
 
 class Slot:
@@ -99,7 +75,7 @@ class Slot:
         self._drop_done(read_notes(self.place.notes))
         self._tasks += itertools.islice(self._coming, 2 * AT_ONCE - len(self._tasks))
         process = self._start()
-        self._take_aim(process)
+        take_aim(process, self.ear, 2 * LEASE)
         process.kill()
         process.join()
         if process.exitcode is not None and process.exitcode < 0:
@@ -131,13 +107,6 @@ class Slot:
         process = self._context.Process(target=work, args=(self.place, tuple(self._tasks)), kwargs=options)
         process.start()
         return process
-
-    def _take_aim(self, process: multiprocessing.process.BaseProcess) -> None:
-        assert process.pid is not None
-        aim = random.choice(AIMS)
-        process.join(random.uniform(0.1, 1.5))
-        if aim != "random" and process.is_alive():
-            self.ear.wait(aim, process.pid, 2 * LEASE)
 
     def _cut_off(self) -> bool:
         """Whether this kill left an effect behind that had begun and not ended."""

@@ -209,9 +209,9 @@ def confirmed(state: Job) -> None:
         interrupt("was that right?")
 
 
-def nested(act: Any) -> Any:
+def nested(act: Any, state: Any = Job) -> Any:
     """A graph in a graph, whose second node acts."""
-    builder = StateGraph(Job)
+    builder = StateGraph(state)
     builder.add_node("think", lambda state: {})
     builder.add_node("act", act)
     builder.add_edge(START, "think")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from governance.call import Call, Filter, Flow, Hold, ModelCall, NodeCall, Proceed, Run, Sleep, ToolCall
+    from governance.compensation import Compensated, compensate
     from governance.contracts import (
         Approval,
         Contract,
@@ -41,6 +42,7 @@ _HOMES = {
         "Sleep",
         "ToolCall",
     ),
+    "governance.compensation": ("Compensated", "compensate"),
     "governance.contracts": (
         "Approval",
         "Contract",
@@ -87,6 +89,7 @@ __all__ = [
     "Approval",
     "Call",
     "Card",
+    "Compensated",
     "Contract",
     "Filter",
     "Flow",
@@ -108,6 +111,7 @@ __all__ = [
     "Verdict",
     "at_least",
     "at_most",
+    "compensate",
     "coverage",
     "declares",
     "effect",

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from governance import undos
 from governance.errors import ContractError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class SideEffect:
     """What a tool does to the world; it decides whether a repeat is harmless and how to take it back.
 
     `key` is a format string over the tool's arguments (`"refund:{order_id}"`): the business identity
-    of the effect. `undo(args, outcome)` reverses a finished effect, `dry_run(args)` tells what would
+    of the effect. `undo(args, outcome)` reverses a finished effect: once, unless it is `undo_idempotent`;
+    `undone(args, outcome)` tells whether it did, where nobody saw its end. `dry_run(args)` tells what would
     happen, `reconcile(args)` finds the outcome of an effect whose end nobody saw, or returns None.
     `declines` says that an error result of the tool (a `ToolMessage` with status `error`) means that
     nothing happened; without it, the effect is in doubt after one, unless it is idempotent.
@@ -39,6 +41,8 @@ class SideEffect:
     declines: bool = field(default=False, kw_only=True)
     key: str | None = field(default=None, kw_only=True)
     undo: Callable[[Mapping[str, Any], Any], Any] | None = field(default=None, kw_only=True)
+    undo_idempotent: bool = field(default=False, kw_only=True)
+    undone: Callable[[Mapping[str, Any], Any], bool] | None = field(default=None, kw_only=True)
     dry_run: Callable[[Mapping[str, Any]], str] | None = field(default=None, kw_only=True)
     reconcile: Callable[[Mapping[str, Any]], Any | None] | None = field(default=None, kw_only=True)
 
@@ -47,6 +51,8 @@ class SideEffect:
             raise ContractError(
                 f"SideEffect kind must be 'read', 'write' or 'external', not {self.kind!r}", kind=self.kind
             )
+        if self.undo is None and (self.undo_idempotent or self.undone is not None):
+            raise ContractError("undo_idempotent and undone say something of an undo; give SideEffect(undo=...) too")
 
     @property
     def changes(self) -> bool:
@@ -65,6 +71,8 @@ def declares(effect: SideEffect) -> Callable[[T], T]:
     def mark(tool: T) -> T:
         # Tools are pydantic models that forbid unknown attributes, yet they copy their __dict__.
         vars(tool)[EFFECT_MARK] = effect
+        if effect.undo is not None:
+            undos.declare(str(getattr(tool, "name", "")), effect)
         return tool
 
     return mark

@@ -16,11 +16,13 @@
     + DoorClosed              state changed from outside the nodes
     + DeadlineExceeded        a node took longer than its contract allows
     + EffectInDoubt           an effect began and nobody knows how it ended
+    + SessionUndone           what the session did was taken back, or is being taken back
     + Abandoned               code of an execution that is over tried to go on
   x Unavailable               a dependency cannot be asked now; nothing is forbidden, a node may do without it
     + CircuitOpen             it failed too often lately, and is left alone for a while
     + Shed                    it has as many calls as it may have at once, and as many wait
     + RetriesExhausted        this request, or all together, have tried often enough
+  x UndoHeld                  a session cannot be undone to its end now; it is gone on with later
   x LedgerError               the record cannot be written; in enforce mode nothing runs then
   x RecordIncomplete          a replay lacks something that was not recorded, or is not kept any more
   x ReplayDiverged            a replay went another way than its record
@@ -139,6 +141,18 @@ class EffectInDoubt(Refusal):
     """An effect began earlier and its outcome is unknown, or came with other arguments."""
 
     code = "effect-in-doubt"
+
+
+class SessionUndone(Refusal):
+    """What the session did was taken back, is being taken back, or waits for a person who does it."""
+
+    code = "undone"
+
+
+class UndoHeld(GovernanceError):
+    """A session cannot be undone to its end now: a stop holds it back, or somebody else is at work on it."""
+
+    code = "undo-held"
 
 
 class Abandoned(Refusal):

@@ -18,7 +18,7 @@ local_operators = ["alice"]
 [tenants]
 key = "tenant_id"
 
-What is set about dependencies that fail is in `policy_failures`.
+What is set about dependencies that fail is in `policy_failures`, about sessions that fail in `policy_saga`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from governance.errors import PolicyError
 from governance.plane.amounts import size
 from governance.plane.redaction import Redaction
 from governance.policy_failures import BreakerPolicy, BulkheadPolicy, DependencyPolicy, RetriesPolicy, Rules
+from governance.policy_saga import SagaPolicy
 
 PAYLOADS = ("none", "calls", "all")
 SERVER = ("postgresql://", "postgres://")
@@ -119,6 +120,7 @@ class Policy:
     loops: LoopPolicy = field(default_factory=LoopPolicy)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     tenants: TenantPolicy | None = None
+    saga: SagaPolicy | None = None
     retries: RetriesPolicy | None = None
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None
@@ -154,6 +156,7 @@ def load_policy(source: Policy | str | os.PathLike[str] | None) -> Policy:
         "loops": LoopPolicy,
         "approvals": ApprovalPolicy,
         "tenants": TenantPolicy,
+        "saga": SagaPolicy,
         **FAILURES,
         "dependency": DependencyPolicy,
     }

@@ -43,8 +43,10 @@ from governance.plane.dependencies import Dependencies
 from governance.plane.effects import Effects
 from governance.plane.ledger import Ledger
 from governance.plane.ledger_settings import is_default, key_from_environment, ledger_by
+from governance.plane.sagas import Sagas
 from governance.plane.sessions import Session, Sessions
 from governance.policy import LedgerPolicy, Policy, load_policy
+from governance.undos import Undos
 
 Mode = Literal["observe", "enforce", "strict"]
 Graph = TypeVar("Graph")
@@ -74,6 +76,7 @@ class Sidecar:
         self.control = Control(switch or self.ledger.path.with_name("control.db"))
         self.approvals = Approvals(self.control)
         self.effects = Effects(self.control)
+        self.sagas = Sagas(self.control, self.effects)
         self.budgets = Budgets(self.control, self.ledger)
         self.sessions = Sessions()
         self.dependencies = Dependencies(clock)
@@ -121,6 +124,8 @@ class Governance:
         self.records = records_of(policy.ledger)
         self.approvals = sidecar.approvals
         self.effects = sidecar.effects
+        self.undos = Undos(contracts)
+        self.sagas = sidecar.sagas
         self.budgets = sidecar.budgets
         self.control = sidecar.control
         self.directory = Directory(policy, sidecar.dependencies)

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from governance.cli import approvals, coverage, demo, effects, ledger, replay, run, stops
+from governance.cli import approvals, coverage, demo, effects, ledger, replay, run, saga, stops
 from governance.cli.exits import CODES, CommandLine
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("run")(run.run)
 app.add_typer(demo.app, name="demo")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(effects.app, name="effects")
+app.add_typer(saga.app, name="saga")
 app.command("stop")(stops.stop)
 app.command("resume")(stops.resume)
 app.command("status")(stops.status)

@@ -91,6 +91,14 @@ def places(ledger: Path | None, control: Path | None) -> Places:
     return Places(record, switch, options, server)
 
 
+def lend(where: Places, ledger: Path | None, control: Path | None) -> None:
+    """A graph that is governed when it is imported must find the files that were asked for."""
+    if ledger is not None:
+        os.environ["SIDECAR_LEDGER"] = str(where.ledger)
+    if control is not None or ledger is not None:
+        os.environ["SIDECAR_CONTROL"] = str(where.control)
+
+
 def local_policy() -> Policy:
     return load_policy(POLICY if Path(POLICY).exists() else None)
 

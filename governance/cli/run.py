@@ -23,6 +23,7 @@ from governance.cli.places import (
     ControlPath,
     LedgerPath,
     Places,
+    lend,
     local_policy,
     local_principal,
     places,
@@ -83,7 +84,7 @@ def run(
         raise Failure("expected --input FILE, or - to read JSON from stdin (or --thread ID --resume)")
     value = read_input(given) if given is not None else None
     where = places(ledger, control)
-    _lend(where, ledger, control)
+    lend(where, ledger, control)
     loaded = load_graph(graph)
     if not goes_on:
         check_input(loaded, value)
@@ -97,14 +98,6 @@ def run(
 
 
 run.__doc__ = f"{run.__doc__}\n\n{CODES}"
-
-
-def _lend(where: Places, ledger: Path | None, control: Path | None) -> None:
-    """A graph that is governed when it is imported must find the files that were asked for."""
-    if ledger is not None:
-        os.environ["SIDECAR_LEDGER"] = str(where.ledger)
-    if control is not None or ledger is not None:
-        os.environ["SIDECAR_CONTROL"] = str(where.control)
 
 
 def _governed(graph: Any, name: str, where: Places) -> tuple[Sidecar, str]:

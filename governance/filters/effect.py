@@ -16,6 +16,7 @@ from governance.current import CURRENT, setting
 from governance.errors import ContractViolation, EffectInDoubt
 from governance.filters.authority import check_latch, check_stops
 from governance.plane.effects import LEASE, Finished, Fresh, InDoubt, Intent, Known, Running
+from governance.saga_steps import step_of
 
 PATIENCE = 2 * LEASE
 """Seconds to wait for somebody else who is at work on the same effect; longer than a lease lasts without him."""
@@ -55,7 +56,8 @@ class EffectFilter:
                 return known
             if time.monotonic() >= patience:
                 raise EffectInDoubt(
-                    f"another run is at work on this very call of {call.name}; resume when that has ended",
+                    f"another run is at work on this very call of {call.name}, or takes it back; "
+                    "resume when that has ended",
                     tool=call.name,
                 )
             yield Sleep(POLL)
@@ -92,7 +94,8 @@ class EffectFilter:
     def _finish(self, call: ToolCall, key: str, outcome: Any, kind: str) -> Generator[Effect, Any, None]:
         """Store how it ended, unless somebody else has judged it since: then this run knows nothing."""
         call.node.effect_done()
-        if (yield Run(lambda: call.governance.effects.finish(key, call.execution, outcome))):
+        step = step_of(call)
+        if (yield Run(lambda: call.governance.effects.finish(key, call.execution, outcome, step))):
             self._note(call, kind)
             return
         raise self._fenced(call, "ended after its lease had run out; look whether the effect happened twice")
@@ -146,7 +149,7 @@ def place(call: ToolCall) -> str:
 def intended(call: ToolCall, effect: SideEffect) -> Intent:
     return Intent(
         place(call), call.session.id, call.name, canonical.digest([call.name, call.args]), canonical.text(call.args),
-        call.execution, business_key(effect, call),
+        call.execution, business_key(effect, call), step_of(call),
     )  # fmt: skip
 
 

@@ -24,11 +24,13 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from governance.plane.answers import Answers, led
 from governance.plane.control import Control
 from governance.plane.parked import park
+from governance.plane.steps import Step, finish_step, note_step, refuse_undone, share_step
 
 LEASE = 15.0
 """Seconds after which an effect is in doubt whose process has died, or was cut off from the control file."""
 BENEATH = "SELECT 1 FROM effects WHERE key >= ? AND key < ? AND state IN ('intent','finished') LIMIT 1"
 LEFT = "SELECT key FROM effects WHERE key > ? AND key < ? AND digest = ? AND state = 'intent' AND lease < ? LIMIT 1"
+RENEWED = "UPDATE effects SET lease=? WHERE key=? AND execution=? AND state IN ('intent','undoing')"
 COLUMNS = "key, session, digest, state, lease, result_type, result, parked, parked_digest"
 
 
@@ -43,6 +45,8 @@ class Intent:
     args: str
     execution: str
     business: str | None = None
+    step: Step | None = None
+    """The step of a saga that it is, where its session is to be undone when it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Somebody is at work on the effect at this place, or died a moment ago."""
+    """Somebody is at work on the effect at this place, or takes it back, or died a moment ago."""
 
     digest: str
     session: str = ""
@@ -130,12 +134,15 @@ class Effects:
         with self.control.transaction() as db:
             known = self._begin(db, intent, time.time())
         if isinstance(known, Fresh) or (isinstance(known, InDoubt) and known.digest == intent.digest):
-            self._held[intent.key] = (intent.execution, os.getpid())
-            self.control.watch()
+            self.hold(intent.key, intent.execution)
         return known
 
     def _begin(self, db: sqlite3.Connection, intent: Intent, now: float) -> Known:
+        refuse_undone(db, intent.session)
         row = self._at(db, intent)
+        if row is not None and row.state == "undone":  # it happened once, and is asked for anew
+            db.execute("DELETE FROM effects WHERE key=?", (row.key,))
+            row = self._at(db, intent)
         if row is None:
             db.execute(
                 "INSERT INTO effects(key,session,tool,digest,args,state,execution,business,started,lease) "
@@ -143,14 +150,16 @@ class Effects:
                 (intent.key, intent.session, intent.tool, intent.digest, intent.args, intent.execution,
                  intent.business, now, now + self.lease),
             )  # fmt: skip
+            note_step(db, intent.session, intent.key, intent.step)
             led(db, intent.session, intent.key)
             return Fresh()
         elsewhere = "" if row.key == intent.key else row.session
         if row.state == "finished":
             assert row.result_type is not None and row.result is not None
             outcome = self._serde.loads_typed((row.result_type, row.result))
+            share_step(db, row.key, row.session, intent.session)
             return Finished(intent.digest if row.answers(intent.digest) else row.digest, outcome, elsewhere)
-        if row.state == "intent" and (row.lease > now or self._holds(row.key)):
+        if row.state == "undoing" or (row.state == "intent" and (row.lease > now or self.holds(row.key))):
             return Running(row.digest, elsewhere)
         if row.digest != intent.digest and not (elsewhere and row.state == "asked"):
             return InDoubt(row.digest, elsewhere)
@@ -158,6 +167,7 @@ class Effects:
             "UPDATE effects SET key=?, session=?, digest=?, args=?, state='intent', execution=?, lease=? WHERE key=?",
             (intent.key, intent.session, intent.digest, intent.args, intent.execution, now + self.lease, row.key),
         )
+        note_step(db, intent.session, intent.key, intent.step)
         if elsewhere:
             led(db, intent.session, intent.key)
         return Fresh(asked=True) if row.state == "asked" else InDoubt(row.digest, elsewhere)
@@ -170,15 +180,18 @@ class Effects:
                 (time.time() + self.lease, key, execution),
             ).rowcount > 0  # fmt: skip
 
-    def finish(self, key: str, execution: str, outcome: Any) -> bool:
+    def finish(self, key: str, execution: str, outcome: Any, step: Step | None = None) -> bool:
         """Store the outcome durably; False where the effect is not this execution's any more."""
         kind, blob = self._serde.dumps_typed(outcome)
         with self.control.transaction() as db:
-            return db.execute(
+            done = db.execute(
                 "UPDATE effects SET state='finished', result_type=?, result=?, finished=?, "
                 "parked=NULL, parked_digest=NULL, parked_args=NULL WHERE key=? AND execution=? AND state='intent'",
                 (kind, blob, time.time(), key, execution),
             ).rowcount > 0  # fmt: skip
+            if done and step is not None:
+                finish_step(db, key)
+            return done
 
     def withdraw(self, key: str, execution: str) -> None:
         """Forget an intent whose effect certainly did not happen."""
@@ -202,6 +215,11 @@ class Effects:
             led(db, intent.session, intent.key)
         self.let_go(intent.key, intent.execution)
         return parked
+
+    def hold(self, key: str, execution: str) -> None:
+        """Renew the lease from now on, until it is let go of."""
+        self._held[key] = (execution, os.getpid())
+        self.control.watch()
 
     def let_go(self, key: str, execution: str) -> None:
         """Renew the lease no longer; where the effect is still open, it runs out by itself. Does not block."""
@@ -228,7 +246,7 @@ class Effects:
             )
         self.let_go(key, execution)
 
-    def _holds(self, key: str) -> bool:
+    def holds(self, key: str) -> bool:
         """What a parent process held is not its child's."""
         return key in self._held and self._held[key][1] == os.getpid()
 
@@ -238,5 +256,5 @@ class Effects:
         if not self._held or clock - self._renewed < self.lease / 5:
             return
         self._renewed = clock
-        mine = [(now + self.lease, key, one) for key, (one, _) in self._held.copy().items() if self._holds(key)]
-        db.executemany("UPDATE effects SET lease=? WHERE key=? AND execution=? AND state='intent'", mine)
+        mine = [(now + self.lease, key, one) for key, (one, _) in self._held.copy().items() if self.holds(key)]
+        db.executemany(RENEWED, mine)

@@ -27,9 +27,11 @@ def erase(control: Control, sessions: Iterable[str]) -> int:
             changed += db.execute("DELETE FROM answers WHERE session=?", (session,)).rowcount
             changed += db.execute(
                 "UPDATE effects SET args='null', parked_args=NULL, result_type=?, result=? "
-                "WHERE session=? AND state='finished' AND parked IS NULL",
+                "WHERE session=? AND state IN ('finished','undone') AND parked IS NULL",
                 (kind, blob, session),
             ).rowcount
+            db.execute("UPDATE sagas SET reason=? WHERE session=? AND state='undone'", (ERASED, session))
+            db.execute("UPDATE steps SET why=? WHERE session=? AND state IN ('undone','stands')", (ERASED, session))
             changed += db.execute(
                 "UPDATE cards SET what='{}', evidence='null', payload_type=?, payload=?, edited=NULL "
                 f"WHERE session=? AND state IN {SETTLED}",

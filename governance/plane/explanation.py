@@ -150,6 +150,27 @@ def _settled(row: Row, body: Mapping[str, Any], word: str) -> str:
     return f"{row['actor']} settled {what}: {body.get('finding')}{_because(body.get('reason'))}."
 
 
+def _saga(row: Row, body: Mapping[str, Any], word: str) -> str:
+    if word == "began":
+        said = {"failed": "it failed", "denied": "a person said no", "stopped": "it was stopped"}
+        why = said.get(str(body.get("cause")), f"{row['actor']} asked for it")
+        return f"{body.get('effects')} effects were to be undone, as {why}{_because(body.get('reason'))}."
+    if word == "ended":
+        waits = f"; {body['parked']} wait for a person" if body.get("parked") else ""
+        return f"The session was undone: {body.get('undone')} effects are not in force any more{waits}."
+    if word == "settled":
+        what = f"the undo of {body.get('tool')} ({str(body.get('effect', ''))[:8]})"
+        return f"{row['actor']} settled {what}: {body.get('finding')}{_because(body.get('reason'))}."
+    said = {
+        "undoing": "was about to be taken back; on disk before it was",
+        "undone": "is not in force any more: it was taken back",
+        "parked": "could not be taken back, and waits for a person",
+        "held": "was not taken back yet",
+        "fenced": "was not settled by this run, which came too late",
+    }
+    return f"The effect {row['actor']} {said.get(word, word)}{_because(body.get('reason'))}."
+
+
 def _budget(row: Row, body: Mapping[str, Any], word: str) -> str:
     left = [f"{one['of']} has {one['left']} of {one['total']} left" for one in body.get("left") or ()]
     used = "all count, as nobody said how many were used" if body.get("unsettled") else f"{body.get('used')} were used"
@@ -201,6 +222,7 @@ _TOLD: dict[str, Callable[[Row, Mapping[str, Any], str], str]] = {
     "effect.intent": _intent,
     "effect.settled": _settled,
     "effect": _effect,
+    "saga": _saga,
     "budget": _budget,
     "route": _route,
     "retry": _retry,

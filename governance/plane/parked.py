@@ -21,9 +21,9 @@ from governance.plane.control import Control
 
 WAITING = (
     "SELECT key, session, tool, business, state, args, parked, parked_args, started FROM effects "
-    "WHERE parked IS NOT NULL OR (state = 'intent' AND lease < ?) ORDER BY started"
+    "WHERE (parked IS NOT NULL AND state != 'undoing') OR (state = 'intent' AND lease < ?) ORDER BY started"
 )
-STILL = "(parked IS NOT NULL OR (state='intent' AND lease < ?))"
+STILL = "((parked IS NOT NULL AND state != 'undoing') OR (state='intent' AND lease < ?))"
 CUT_OFF = "it began, and the run that began it was cut off"
 Finding = Literal["happened", "may-happen"]
 

@@ -64,7 +64,7 @@ class Replaying(Governance):
     """The rules of a governed graph, for a replay of one of its sessions."""
 
     def __init__(self, rules: Rules, sidecar: Sidecar, watch: Watch, family: dict[int, Governance]) -> None:
-        policy = replace(rules.policy, ledger=LedgerPolicy(redact=rules.policy.ledger.redact))
+        policy = replace(rules.policy, ledger=LedgerPolicy(redact=rules.policy.ledger.redact), saga=None)
         super().__init__(
             mode=rules.mode, contracts=rules.contracts, policy=policy, sidecar=sidecar, filters=rules.filters,
             doors=rules.doors,

@@ -31,7 +31,7 @@ from governance.likeness import like
 
 if TYPE_CHECKING:
     from governance.sidecar import Governance
-from governance.seams import told
+from governance.seams import sagas, told
 from governance.seams.declared import Graph
 from governance.seams.execution import final
 from governance.seams.graphs import attach_steps, governance_of, step_of
@@ -160,14 +160,30 @@ def install() -> None:
         rewinds = _addresses_checkpoint(self, config) and not (
             self.checkpointer and _is_head(_conf(self, config), self.get_state(_at_head(self, config)))
         )
-        return stream(self, _enter(self, input, config, rewinds=rewinds), config, **kwargs)
+        given = _enter(self, input, config, rewinds=rewinds)
+        saga = sagas.saga_of(self)
+        if saga is None:
+            return stream(self, given, config, **kwargs)
+        conf = _conf(self, config)
+        return sagas.stream(
+            saga, conf, given, bool(_named_checkpoints(conf)), lambda: stream(self, given, config, **kwargs)
+        )
 
     async def at_checkpoint(self: Graph, input: Any, config: RunnableConfig | None, kwargs: Any) -> AsyncIterator[Any]:
         rewinds = not (
             self.checkpointer and _is_head(_conf(self, config), await self.aget_state(_at_head(self, config)))
         )
-        async for piece in astream(self, _enter(self, input, config, rewinds=rewinds), config, **kwargs):
+        async for piece in begun(self, _enter(self, input, config, rewinds=rewinds), config, kwargs):
             yield piece
+
+    def begun(self: Graph, given: Any, config: RunnableConfig | None, kwargs: Any) -> AsyncIterator[Any]:
+        saga = sagas.saga_of(self)
+        if saga is None:
+            return astream(self, given, config, **kwargs)  # type: ignore[no-any-return]  # `like` keeps no type
+        conf = _conf(self, config)
+        return sagas.astream(
+            saga, conf, given, bool(_named_checkpoints(conf)), lambda: astream(self, given, config, **kwargs)
+        )
 
     @like(astream)
     def governed_astream(self: Graph, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -177,7 +193,7 @@ def install() -> None:
             return nested_astream(self, parent, parent.node.next_ordinal("@run"), input, config, kwargs)
         if _addresses_checkpoint(self, config):
             return at_checkpoint(self, input, config, kwargs)
-        return astream(self, _enter(self, input, config, rewinds=False), config, **kwargs)
+        return begun(self, _enter(self, input, config, rewinds=False), config, kwargs)
 
     @like(bulk)
     def governed_bulk(self: Graph, config: RunnableConfig, supersteps: Any) -> Any:

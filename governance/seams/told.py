@@ -13,6 +13,7 @@ from langgraph.pregel._loop import PregelLoop, SyncPregelLoop
 from governance.current import current_call
 from governance.likeness import like
 from governance.runs import Begun, End, Rested
+from governance.seams import sagas
 from governance.seams.graphs import governance_of
 from governance.seams.identity import session_of
 
@@ -29,7 +30,10 @@ def install() -> None:
         governance = _told(self)
         if governance is not None and governance.records.begun is not None:
             governance.records.begun(governance, _session(self), _begun(self))
-        return first(self, *args, **kwargs)
+        found = first(self, *args, **kwargs)
+        if sagas.expects():
+            sagas.began(self, _session(self))
+        return found
 
     @like(rest)
     def rests(self: Any, kind: Any, error: Any, trace: Any) -> Any:
@@ -37,6 +41,8 @@ def install() -> None:
         governance = _told(self)
         if governance is not None and governance.records.rested is not None:
             governance.records.rested(governance, _session(self), _rested(self, error))
+        if sagas.knows(self):
+            sagas.rested(self, _end(self, error))
         return suppressed
 
     PregelLoop._first = begins  # type: ignore[method-assign]  # seam: a run without a thread is named nowhere else
@@ -73,14 +79,18 @@ def _names(stops: Any) -> tuple[str, ...]:
 
 
 def _rested(loop: Any, error: BaseException | None) -> Rested:
-    if isinstance(error, GraphDrained):
-        return Rested("drained", _state(loop))
+    end = _end(loop, error)
+    return Rested(end, None, type(error).__name__) if end in ("failed", "left") else Rested(end, _state(loop))
+
+
+def _end(loop: Any, error: BaseException | None) -> End:
     if error is None:
-        return Rested("drained" if loop.status == "draining" else "done", _state(loop))
+        return "drained" if loop.status == "draining" else "done"
+    if isinstance(error, GraphDrained):
+        return "drained"
     if isinstance(error, GraphInterrupt):
-        return Rested("interrupted", _state(loop))
-    end: End = "failed" if isinstance(error, Exception) else "left"
-    return Rested(end, None, type(error).__name__)
+        return "interrupted"
+    return "failed" if isinstance(error, Exception) else "left"
 
 
 def _state(loop: Any) -> Mapping[str, Any]:

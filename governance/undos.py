@@ -1,0 +1,75 @@
+"""How effects are taken back: what contracts, tools and blocks of code say, found again by the name of the tool.
+
+An effect may have to be taken back by another process than the one that did it, to which only the name
+of its tool is known. Importing a graph declares its tools. Where two say different things under one
+name, nobody knows which of them did it, and a person has to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from governance.contracts import Contract, SideEffect
+
+_declared: dict[str, list[SideEffect]] = {}
+
+
+def declare(tool: str, effect: SideEffect) -> None:
+    """Remember what a tool of this process says about its undo."""
+    _add(_declared, tool, effect)
+
+
+class Undos:
+    """What one governed graph knows of taking effects back."""
+
+    def __init__(self, contracts: Mapping[str, Contract]) -> None:
+        self._ruled: dict[str, list[SideEffect]] = {}
+        self._seen: dict[str, list[SideEffect]] = {}
+        for contract in contracts.values():
+            for tool, effect in contract.effects.items():
+                _add(self._ruled, tool, effect)
+
+    def saw(self, tool: str, effect: SideEffect) -> None:
+        """An effect that happens in this process."""
+        _add(self._seen, tool, effect)
+
+    def of(self, tool: str) -> SideEffect | str:
+        """What is declared for a tool: by the contracts, else by what ran here, else anywhere in this process.
+
+        Where that is nothing, or not one thing, the reason.
+        """
+        for known in (self._ruled, self._seen, _declared):
+            found = known.get(tool, ())
+            if len(found) == 1:
+                return found[0]
+            if found:
+                return (
+                    f"different code declares effects of the name {tool}; say in a contract's `effects` which is meant"
+                )
+        return f"{tool} declares no undo, or the code that does was not imported here"
+
+
+def _add(known: dict[str, list[SideEffect]], tool: str, effect: SideEffect) -> None:
+    """Two that differ are enough to know that nothing is known."""
+    others = [one for one in known.get(tool, ()) if not _alike(one, effect)]
+    known[tool] = [*others[-1:], effect]
+
+
+def _alike(one: SideEffect, other: SideEffect) -> bool:
+    pairs = ((one.undo, other.undo), (one.undone, other.undone), (one.reconcile, other.reconcile))
+    return one.undo_idempotent == other.undo_idempotent and all(_same(*pair) for pair in pairs)
+
+
+def _same(one: Callable[..., Any] | None, other: Callable[..., Any] | None) -> bool:
+    """Whether two are the same code on the same things, as of one function that was defined again."""
+    if one is other or one == other:
+        return True
+    code = getattr(one, "__code__", None)
+    return code is not None and code == getattr(other, "__code__", None) and _held(one) == _held(other)
+
+
+def _held(function: Any) -> Iterable[Any]:
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [function.__defaults__, function.__kwdefaults__, *cells]
