@@ -32,7 +32,7 @@ from benchmarks.sagas_graph import FATES
 from benchmarks.sagas_worker import Task, work
 from governance.plane import effects
 
-FULL, QUICK = 200, 16
+FULL, QUICK = 200, 30
 SHARE = 0.25
 """The share of kills that must have cut an undo off between its mark and its end."""
 MOST = 4
