@@ -71,7 +71,7 @@ def declares(effect: SideEffect) -> Callable[[T], T]:
     def mark(tool: T) -> T:
         # Tools are pydantic models that forbid unknown attributes, yet they copy their __dict__.
         vars(tool)[EFFECT_MARK] = effect
-        if effect.undo is not None:
+        if effect.changes:
             undos.declare(str(getattr(tool, "name", "")), effect)
         return tool
 

@@ -17,7 +17,7 @@ _declared: dict[str, list[SideEffect]] = {}
 
 
 def declare(tool: str, effect: SideEffect) -> None:
-    """Remember what a tool of this process says about its undo."""
+    """Remember what a tool of this process says about its effect."""
     _add(_declared, tool, effect)
 
 
@@ -45,9 +45,7 @@ class Undos:
             if len(found) == 1:
                 return found[0]
             if found:
-                return (
-                    f"different code declares effects of the name {tool}; say in a contract's `effects` which is meant"
-                )
+                return f"different code declares an undo for {tool}; say in the `effects` of a contract which is meant"
         return f"{tool} declares no undo, or the code that does was not imported here"
 
 
