@@ -1,10 +1,11 @@
 """Whether sessions end wholly done or wholly undone: they are killed while they act and while they are undone.
 
 Two processes run sessions at a time, in turn on an event loop and in threads, and their successors go on with
-them. A quarter of the sessions fails in the end, a quarter is refused by a person, a quarter is given up and
-undone by whoever finds it after a kill, and a quarter passes. Some effects cannot be looked up, one has no
-undo: those wait for a person. The service is no party to any of this and keeps its own books, which decide.
-A killed process loses what it had in memory; what a machine without power loses is not tried here.
+them; each also goes on with what it finds half undone, be it its own or the other's. A quarter of the sessions
+fails in the end, a quarter is refused by a person, a quarter is given up and undone by whoever finds it after a
+kill, and a quarter passes. Some effects cannot be looked up, one has no undo: those wait for a person. The
+service is no party to any of this and keeps its own books, which decide. A killed process loses what it had in
+memory; what a machine without power loses is not tried here.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from benchmarks.effects_notes import Notes, Told, read_notes
 from benchmarks.effects_worker import AT_ONCE, LateInThread, LateOnLoop, Place
 from benchmarks.sagas_graph import Fate, Refused, graph_on
 from governance import Sidecar, compensate
-from governance.errors import ApprovalDenied, EffectInDoubt, SessionUndone
+from governance.errors import ApprovalDenied, EffectInDoubt, SessionUndone, UndoHeld
+from governance.plane.sagas import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ def work(place: Place, tasks: Sequence[Task], *, asynchronous: bool) -> None:
             return
         with LateInThread.from_conn_string(place.checkpoints) as saver, ThreadPoolExecutor(AT_ONCE) as pool:
             graph = graph_on(sidecar, place.port, saver, asynchronous=False)
+            _tidy_up(graph, sidecar, notes)
             for done in [pool.submit(_Run(graph, sidecar, task, notes, told).in_thread) for task in tasks]:
                 done.result()
 
@@ -42,12 +45,31 @@ async def _on_a_loop(place: Place, sidecar: Sidecar, notes: Notes, told: Told, t
     turn = asyncio.Semaphore(AT_ONCE)
     async with LateOnLoop.from_conn_string(place.checkpoints) as saver:
         graph = graph_on(sidecar, place.port, saver, asynchronous=True)
+        _tidy_up(graph, sidecar, notes)
 
         async def one(task: Task) -> None:
             async with turn:
                 await _Run(graph, sidecar, task, notes, told).on_a_loop()
 
         await asyncio.gather(*map(one, tasks))
+
+
+def _tidy_up(graph: Any, sidecar: Sidecar, notes: Notes) -> None:
+    """Go on, beside the work, with everything that was cut off, as `sidecar saga resume` does.
+
+    Also with what the other process is at: both then undo one session.
+    """
+
+    def resume() -> None:
+        for session in [one.session for one in listed(sidecar.control) if one.state == "undoing"]:
+            try:
+                compensate(graph, session, reason="")
+            except UndoHeld:
+                continue
+            except Exception as error:
+                notes.add("failed", session, why=f"{type(error).__name__}: {error}")
+
+    threading.Thread(target=resume, daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
