@@ -87,7 +87,7 @@ def _judge_outcomes(findings: Findings, control: Path, real: set[str]) -> None:
     """What is stored as an outcome is what the service said, for the arguments that were asked."""
     known = set()
     amounts = {tuple(said.split()[:2]) for said in real}
-    for args, blob in _rows(control, "SELECT args, result FROM effects WHERE state='finished'"):
+    for args, blob in rows(control, "SELECT args, result FROM effects WHERE state='finished'"):
         asked = json.loads(args)
         known.add(asked["ref"])
         if not any(said.encode() in blob for said in real if said.startswith(asked["ref"] + " ")):
@@ -101,7 +101,7 @@ def _judge_ledger(findings: Findings, folder: Path, kept: set[str]) -> None:
     """The chain is whole; acknowledged rows and the intent of every request are in it."""
     findings.ledger_rows_lost += map(str, verify(folder / "ledger.db").problems)
     intended: set[str] = set()
-    for kind, text in _rows(
+    for kind, text in rows(
         folder / "ledger.db", "SELECT kind, body FROM events WHERE kind IN ('benchmark.row', 'effect.intent')"
     ):
         body = json.loads(text)
@@ -125,7 +125,7 @@ class Cut(NamedTuple):
 
 def cut_off(control: Path, sessions: str) -> set[Cut]:
     """The effects that a killed process left behind, of sessions whose names begin so."""
-    found = _rows(control, "SELECT key, execution, session, tool FROM effects WHERE state='intent' AND lease > 0")
+    found = rows(control, "SELECT key, execution, session, tool FROM effects WHERE state='intent' AND lease > 0")
     return {cut for cut in itertools.starmap(Cut, found) if cut.session.startswith(sessions)}
 
 
@@ -148,12 +148,13 @@ def settle_by_hand(path: Path, port: int, sessions: str) -> list[str]:
     return settled
 
 
-def _rows(path: Path, query: str) -> list[Any]:
+def rows(path: Path, query: str, values: Sequence[Any] = ()) -> list[Any]:
+    """Nothing where the first worker was killed before it had made the file, or the table."""
     if not path.exists():
         return []
     db = sqlite3.connect(path, timeout=30)
     try:
-        return db.execute(query).fetchall()
+        return db.execute(query, values).fetchall()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return []

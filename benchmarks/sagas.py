@@ -28,7 +28,7 @@ from benchmarks.effects_worker import AT_ONCE, LEASE, Place
 from benchmarks.kills import Ear, take_aim
 from benchmarks.options import options_of
 from benchmarks.report import Target, report
-from benchmarks.sagas_books import KINDS, Cut, Findings, begun_sagas, cut_undos, judge
+from benchmarks.sagas_books import KINDS, Cut, Findings, cut_undos, judge, over
 from benchmarks.sagas_graph import FATES
 from benchmarks.sagas_worker import Task, work
 from governance.plane import effects
@@ -86,9 +86,9 @@ class Slot:
 
     def _drop_over(self) -> None:
         told = read_notes(self.place.notes)
-        over = {*told.ended, *begun_sagas(self._control, self._sessions)}
+        ended = {*told.ended, *over(self._control, self._sessions)}
         stuck = Counter(note["session"] for note in told.failed)
-        self._open = [one for one in self._open if one.session not in over and stuck[one.session] < TRIES]
+        self._open = [one for one in self._open if one.session not in ended and stuck[one.session] < TRIES]
 
     def _start(self) -> multiprocessing.process.BaseProcess:
         self.lives += 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.effects_books import rows
 from benchmarks.effects_graph import receipt
 from benchmarks.effects_notes import Told
 from benchmarks.effects_service import Entry, entries
@@ -127,20 +127,14 @@ def _judge_parked(findings: Findings, session: str, in_force: Sequence[str], wai
 
 def cut_undos(control: Path, sessions: str) -> set[Cut]:
     """Undos that were begun and not ended, of sessions whose names begin like this."""
-    if not control.exists():
-        return set()
     query = (
         "SELECT e.key, e.execution FROM effects AS e JOIN steps AS s ON s.key = e.key "
         "WHERE s.state='undoing' AND e.state='undoing' AND s.session GLOB ?"
     )
-    with closing(sqlite3.connect(control)) as db:
-        return set(db.execute(query, (f"{sessions}*",)))
+    return set(rows(control, query, (f"{sessions}*",)))
 
 
-def begun_sagas(control: Path, sessions: str) -> list[str]:
-    """Sessions that are over, undone or parked."""
-    if not control.exists():
-        return []
-    with closing(sqlite3.connect(control)) as db:
-        found = db.execute("SELECT session FROM sagas WHERE state!='undoing' AND session GLOB ?", (f"{sessions}*",))
-        return [session for (session,) in found]
+def over(control: Path, sessions: str) -> list[str]:
+    """Sessions that are undone or parked."""
+    query = "SELECT session FROM sagas WHERE state!='undoing' AND session GLOB ?"
+    return [session for (session,) in rows(control, query, (f"{sessions}*",))]

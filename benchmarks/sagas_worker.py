@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ from benchmarks.sagas_graph import Fate, Refused, graph_on
 from governance import Sidecar, compensate
 from governance.errors import ApprovalDenied, EffectInDoubt, SessionUndone, UndoHeld
 from governance.plane.sagas import listed
+
+BESIDE = 0.02
+"""Seconds between two looks for sessions that are half undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +40,50 @@ def work(place: Place, tasks: Sequence[Task], *, asynchronous: bool) -> None:
             return
         with LateInThread.from_conn_string(place.checkpoints) as saver, ThreadPoolExecutor(AT_ONCE) as pool:
             graph = graph_on(sidecar, place.port, saver, asynchronous=False)
-            _tidy_up(graph, sidecar, notes)
-            for done in [pool.submit(_Run(graph, sidecar, task, notes, told).in_thread) for task in tasks]:
-                done.result()
+            with _tidying_up(graph, sidecar, notes):
+                for done in [pool.submit(_Run(graph, sidecar, task, notes, told).in_thread) for task in tasks]:
+                    done.result()
 
 
 async def _on_a_loop(place: Place, sidecar: Sidecar, notes: Notes, told: Told, tasks: Sequence[Task]) -> None:
     turn = asyncio.Semaphore(AT_ONCE)
     async with LateOnLoop.from_conn_string(place.checkpoints) as saver:
         graph = graph_on(sidecar, place.port, saver, asynchronous=True)
-        _tidy_up(graph, sidecar, notes)
 
         async def one(task: Task) -> None:
             async with turn:
                 await _Run(graph, sidecar, task, notes, told).on_a_loop()
 
-        await asyncio.gather(*map(one, tasks))
+        with _tidying_up(graph, sidecar, notes):
+            await asyncio.gather(*map(one, tasks))
 
 
-def _tidy_up(graph: Any, sidecar: Sidecar, notes: Notes) -> None:
+@contextmanager
+def _tidying_up(graph: Any, sidecar: Sidecar, notes: Notes) -> Iterator[None]:
     """Go on, beside the work, with everything that was cut off, as `sidecar saga resume` does.
 
     Also with what the other process is at: both then undo one session.
     """
 
-    def resume() -> None:
-        for session in [one.session for one in listed(sidecar.control) if one.state == "undoing"]:
-            try:
-                compensate(graph, session, reason="")
-            except UndoHeld:
-                continue
-            except Exception as error:
-                notes.add("failed", session, why=f"{type(error).__name__}: {error}")
+    over = threading.Event()
 
-    threading.Thread(target=resume, daemon=True).start()
+    def resume() -> None:
+        while not over.wait(BESIDE):
+            for session in [one.session for one in listed(sidecar.control) if one.state == "undoing"]:
+                try:
+                    compensate(graph, session, reason="")
+                except UndoHeld:
+                    continue
+                except Exception as error:
+                    notes.add("failed", session, why=f"{type(error).__name__}: {error}")
+
+    thread = threading.Thread(target=resume, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @dataclass(frozen=True, slots=True)

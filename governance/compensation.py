@@ -51,7 +51,7 @@ class Compensated:
         return tuple(one for one in self.steps if one.state == "parked")
 
     def __str__(self) -> str:
-        waits = f"; {len(self.parked)} wait for a person (`sidecar saga show {self.session}`)" if self.parked else ""
+        waits = f"; for a person: {len(self.parked)} (`sidecar saga show {self.session}`)" if self.parked else ""
         return f"session {self.session}: {len(self.undone)} of {len(self.steps)} effects undone{waits}"
 
 
@@ -84,10 +84,13 @@ def compensate(graph: Any, session: str, *, reason: str, by: str = "local") -> C
 
 def begin(governance: Governance, session: str, cause: str, reason: str, by: str) -> bool:
     """Decide that a session is taken back; False where it did nothing, so that it may just be run on."""
-    count = governance.sagas.begin(session, governance.graph, cause, reason, by)
-    if count:
-        _note(governance, session, "saga.began", by, cause=cause, reason=reason, effects=count)
-    return count > 0
+    count = governance.sagas.count(session)
+    if count == 0:
+        return False
+    # On record first: nothing must be undone on nobody's word.
+    _note(governance, session, "saga.began", by, cause=cause, reason=reason, effects=count)
+    governance.ledger.flush()
+    return governance.sagas.begin(session, governance.graph, cause, reason, by)
 
 
 def undo(governance: Governance, session: str) -> Compensated:
@@ -141,7 +144,7 @@ class _Step:
         declared = self.governance.undos.of(self.due.tool)
         if isinstance(declared, str):
             self._park(declared)
-        elif self.args is None or self.outcome == ERASED:
+        elif self.args is None or (isinstance(self.outcome, str) and self.outcome == ERASED):
             self._park("what it was called with, or what it returned, was erased")
         elif self.due.doubt:
             self._look(declared)

@@ -7,6 +7,7 @@ name, nobody knows which of them did it, and a person has to look.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from governance.contracts import Contract, SideEffect
 
 _declared: dict[str, list[SideEffect]] = {}
+_lock = threading.Lock()
+KEPT = 4096
+"""Names remembered: code may make up a new one for each of its effects."""
 
 
 def declare(tool: str, effect: SideEffect) -> None:
@@ -51,8 +55,11 @@ class Undos:
 
 def _add(known: dict[str, list[SideEffect]], tool: str, effect: SideEffect) -> None:
     """Two that differ are enough to know that nothing is known."""
-    others = [one for one in known.get(tool, ()) if not _alike(one, effect)]
-    known[tool] = [*others[-1:], effect]
+    with _lock:
+        others = [one for one in known.pop(tool, ()) if not _alike(one, effect)]
+        while len(known) >= KEPT:
+            del known[next(iter(known))]
+        known[tool] = [*others[-1:], effect]
 
 
 def _alike(one: SideEffect, other: SideEffect) -> bool:

@@ -29,6 +29,7 @@ NEXT = (
     f"FROM {JOINED} AND {OPEN} ORDER BY e.state = 'intent' DESC, s.n DESC LIMIT 1"
 )
 """What is in doubt comes first, since it may still turn out to be the newest."""
+COUNT = f"SELECT count(*) FROM {JOINED} AND {OPEN}"
 BEGUN = "INSERT OR IGNORE INTO sagas(session, state, graph, cause, reason, by, began) VALUES(?,'undoing',?,?,?,?,?)"
 MINE = "key=? AND execution=? AND state IN ('intent','undoing')"
 
@@ -79,16 +80,20 @@ class Sagas:
         found = self.control.rows("SELECT DISTINCT graph FROM steps WHERE session=? ORDER BY graph", (session,))
         return [name for (name,) in found]
 
-    def begin(self, session: str, graph: str, cause: str, reason: str, by: str) -> int:
-        """Decide, durably, that a session is taken back, where it did or began anything; how many effects that is.
+    def count(self, session: str) -> int:
+        """How many effects of a session are to be taken back, those included of which nobody saw the end."""
+        return int(self.control.rows(COUNT, (session,))[0][0])
 
-        From now on it begins no other. Nothing changes where that was decided already.
+    def begin(self, session: str, graph: str, cause: str, reason: str, by: str) -> bool:
+        """Decide, durably, that a session is taken back; False where it did nothing, or came to its end meanwhile.
+
+        From now on it begins no other effect. Nothing changes where that was decided already.
         """
         with self.control.transaction() as db:
-            (count,) = db.execute(f"SELECT count(*) FROM {JOINED} AND {OPEN}", (session,)).fetchone()
+            (count,) = db.execute(COUNT, (session,)).fetchone()
             if count:
                 db.execute(BEGUN, (session, graph, cause, reason, by, time.time()))
-        return int(count)
+            return bool(count)
 
     def commit(self, session: str) -> None:
         """The run has come to its end: what it did is done, and no later failure takes it back."""

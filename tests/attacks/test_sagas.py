@@ -20,6 +20,7 @@ from governance.errors import (
     CircuitOpen,
     ConfigurationError,
     Halted,
+    LedgerError,
     Refusal,
     SessionUndone,
     UndoHeld,
@@ -388,6 +389,57 @@ def test_what_was_erased_is_not_undone_by_guess(saga: Any, desk: Desk, sidecar: 
     (waits,) = compensate(graph, "t", reason="x").parked
 
     assert (["a"], True) == (desk.marks, "erased" in waits.why)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_governed_graph_inside_an_ungoverned_one_is_a_saga_of_its_own(
+    mode: str, sidecar: Sidecar, line: Any, desk: Desk
+) -> None:
+    # Its checkpoint is named by the graph around it, which nobody can tell from a rewind.
+    inner = under_saga(line(a=acts(desk.tool("a")), end=fails), sidecar, doors="open")
+    outer = line(inner=inner)
+    with pytest.raises(Refused):
+        run(outer, {"out": ""}, mode)
+
+    assert ["a", "undo a"] == desk.marks
+
+
+def test_a_graph_without_a_thread_is_undone_too(sidecar: Sidecar, line: Any, desk: Desk) -> None:
+    with pytest.raises(Refused):
+        under_saga(line(a=acts(desk.tool("a")), end=fails), sidecar).invoke({"out": ""})
+
+    assert ["a", "undo a"] == desk.marks
+
+
+def test_a_reader_who_goes_away_undoes_nothing(saga: Any, desk: Desk) -> None:
+    graph = saga(a=acts(desk.tool("a")), b=acts(desk.tool("b")))
+    stream = graph.stream({"out": ""}, CONFIG, stream_mode="updates")
+    next(stream)
+    stream.close()
+    graph.invoke(None, CONFIG)
+
+    assert ["a", "b"] == desk.marks
+
+
+def test_what_cannot_be_put_on_record_is_not_undone_and_is_gone_on_with_later(
+    saga: Any, desk: Desk, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise LedgerError("no room on the disk")
+
+    def end(state: Any) -> Any:
+        monkeypatch.setattr(sidecar.ledger, "flush", broken)
+        fails()
+
+    graph = saga(a=acts(desk.tool("a")), end=end)
+    with pytest.raises(Refused) as failed:
+        graph.invoke({"out": ""}, CONFIG)
+    without = list(desk.marks)
+    monkeypatch.undo()
+    compensate(graph, "t", reason="there is room again")
+
+    assert "no room on the disk" in failed.value.__notes__[-1]
+    assert (["a"], ["a", "undo a"]) == (without, desk.marks)
 
 
 def test_each_step_is_on_record_before_it_happens_and_after(saga: Any, desk: Desk, rows: Any) -> None:

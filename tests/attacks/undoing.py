@@ -55,5 +55,5 @@ def acts(tool: BaseTool, order: str = "") -> Any:
     return lambda state: {"out": tool.invoke({"order": order})}
 
 
-def under_saga(graph: Any, sidecar: Sidecar, policy: Policy = SAGA) -> Any:
-    return govern(graph, contracts=MAY, policy=policy, sidecar=sidecar)
+def under_saga(graph: Any, sidecar: Sidecar, policy: Policy = SAGA, **options: Any) -> Any:
+    return govern(graph, contracts=MAY, policy=policy, sidecar=sidecar, **options)

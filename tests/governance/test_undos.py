@@ -68,6 +68,14 @@ def test_a_process_that_declares_for_each_request_does_not_grow() -> None:
     assert 2 == len(undos._declared["pay"])
 
 
+def test_code_that_makes_up_a_name_for_each_effect_does_not_grow() -> None:
+    for n in range(undos.KEPT + 10):
+        undos.declare(f"mail-{n}", made())
+
+    assert undos.KEPT == len(undos._declared)
+    assert isinstance(Undos({}).of(f"mail-{undos.KEPT}"), SideEffect)
+
+
 @pytest.mark.parametrize("says", [{"undo_idempotent": True}, {"undone": lambda args, outcome: True}])
 def test_what_is_said_of_an_undo_needs_one(says: Any) -> None:
     with pytest.raises(ContractError, match="give SideEffect"):
