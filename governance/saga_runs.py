@@ -43,13 +43,16 @@ def before(governance: Governance, session: str, given: Any, *, named: bool) -> 
 
 
 def after(governance: Governance, ending: Ending, error: Exception | None) -> None:
-    """Undo what the session did where the policy wants that for this error; what was done then stands in its notes."""
+    """Undo what the session did where the policy wants that for this error; what was done then stands in its notes.
+
+    Raises `SessionUndone` where a run comes to its end that somebody has given up meanwhile.
+    """
     session, rules = ending.session, governance.policy.saga
     if session is None or rules is None:
         return
     if error is None:
-        if ending.end == "done":
-            governance.sagas.commit(session)
+        if ending.end == "done" and not governance.sagas.commit(session):
+            raise undone(session, "undoing")
         return
     cause = cause_of(error)
     if cause is None or cause not in rules.on:

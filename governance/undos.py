@@ -8,7 +8,9 @@ name, nobody knows which of them did it, and a person has to look.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import PurePath
+from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _declared: dict[str, list[SideEffect]] = {}
 _lock = threading.Lock()
+PLAIN = (str, int, float, bytes, PurePath)
+DEEPEST = 5
 KEPT = 4096
 """Names remembered: code may make up a new one for each of its effects."""
 
@@ -67,14 +71,38 @@ def _alike(one: SideEffect, other: SideEffect) -> bool:
     return one.undo_idempotent == other.undo_idempotent and all(_same(*pair) for pair in pairs)
 
 
-def _same(one: Callable[..., Any] | None, other: Callable[..., Any] | None) -> bool:
-    """Whether two are the same code on the same things, as of one function that was defined again."""
-    if one is other or one == other:
+def _same(one: Any, other: Any, depth: int = 0) -> bool:
+    """Whether two are the same code on the same things, as of one function that was defined again.
+
+    Things are compared by what they are, not by what they hold: that could take long, or fail.
+    """
+    if one is other:
         return True
-    code = getattr(one, "__code__", None)
-    return code is not None and code == getattr(other, "__code__", None) and _held(one) == _held(other)
+    if type(one) is not type(other) or depth > DEEPEST:
+        return False
+    if isinstance(one, PLAIN):
+        return bool(one == other)
+    if isinstance(one, MethodType):
+        return one.__self__ is other.__self__ and one.__func__ is other.__func__
+    if isinstance(one, FunctionType) and one.__code__ == other.__code__:
+        mine, its = _held(one), _held(other)
+        return len(mine) == len(its) and all(_same(*pair, depth + 1) for pair in zip(mine, its, strict=True))
+    return False
 
 
-def _held(function: Any) -> Iterable[Any]:
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [function.__defaults__, function.__kwdefaults__, *cells]
+def _held(function: FunctionType) -> list[Any]:
+    """What code stands on: what is around it, and its defaults."""
+    cells = function.__closure__ or ()
+    return [
+        *(_content(cell) for cell in cells),
+        *(function.__defaults__ or ()),
+        *(function.__kwdefaults__ or {}).values(),
+    ]
+
+
+def _content(cell: CellType) -> Any:
+    """One that is not filled yet is like no other."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return object()

@@ -95,12 +95,18 @@ class Sagas:
                 db.execute(BEGUN, (session, graph, cause, reason, by, time.time()))
             return bool(count)
 
-    def commit(self, session: str) -> None:
-        """The run has come to its end: what it did is done, and no later failure takes it back."""
-        known = "session=? AND session NOT IN (SELECT session FROM sagas)"
-        if self.control.rows(f"SELECT 1 FROM steps WHERE {known} LIMIT 1", (session,)):
-            with self.control.transaction() as db:
-                db.execute(f"DELETE FROM steps WHERE {known}", (session,))
+    def commit(self, session: str) -> bool:
+        """The run has come to its end: what it did is done, and no later failure takes it back.
+
+        False where it was decided before that it is taken back.
+        """
+        if not self.control.rows("SELECT 1 FROM steps WHERE session=? LIMIT 1", (session,)):
+            return True
+        with self.control.transaction() as db:
+            if db.execute("SELECT 1 FROM sagas WHERE session=?", (session,)).fetchone():
+                return False
+            db.execute("DELETE FROM steps WHERE session=?", (session,))
+        return True
 
     def forget(self, session: str) -> None:
         """A session that was undone begins anew."""

@@ -254,6 +254,21 @@ def test_a_session_that_is_being_undone_begins_no_new_effect(
     assert ["a", "undo a"] == desk.marks
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_run_that_was_given_up_while_it_came_to_its_end_does_not_say_that_it_is_done(
+    mode: str, saga: Any, desk: Desk, sidecar: Sidecar
+) -> None:
+    def given_up(state: Any) -> None:
+        sidecar.sagas.begin("t", "LangGraph", "asked", "enough", "ann")
+
+    graph = saga(a=acts(desk.tool("a")), end=given_up)
+    with pytest.raises(SessionUndone):
+        run(graph, {"out": ""}, mode)
+    compensate(graph, "t", reason="enough")
+
+    assert ["a", "undo a"] == desk.marks
+
+
 def test_many_who_undo_one_session_at_once_undo_it_once(saga: Any, desk: Desk) -> None:
     nodes = {name: acts(desk.tool(name, undo=lambda args, said: (time.sleep(0.02), desk.mark(said)))) for name in "abc"}
     graph = saga(Policy(saga=SagaPolicy(on=())), **nodes, end=fails)

@@ -40,6 +40,32 @@ def test_two_undos_of_one_name_are_none(second: SideEffect) -> None:
     assert "different code declares an undo for pay" in str(Undos({}).of("pay"))
 
 
+def test_undos_that_stand_on_what_cannot_be_compared_are_two() -> None:
+    class Awkward:
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("compare me with nothing")
+
+    undos.declare("pay", made(Awkward()))
+    undos.declare("pay", made(Awkward()))
+
+    assert isinstance(Undos({}).of("pay"), str)
+
+
+def test_a_function_around_the_undo_that_was_defined_again_is_the_same() -> None:
+    def tool(port: int) -> SideEffect:
+        def ask(what: str) -> str:
+            return f"{port} {what}"
+
+        return SideEffect("write", undo=lambda args, outcome: ask(outcome))
+
+    undos.declare("pay", tool(1))
+    undos.declare("pay", tool(1))
+    undos.declare("mail", tool(1))
+    undos.declare("mail", tool(2))
+
+    assert [False, True] == [isinstance(Undos({}).of(name), str) for name in ("pay", "mail")]
+
+
 def test_what_ran_under_this_graph_goes_before_what_others_declare() -> None:
     undos.declare("pay", mine := made())
     undos.declare("pay", other())
