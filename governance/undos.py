@@ -33,11 +33,8 @@ class Undos:
     """What one governed graph knows of taking effects back."""
 
     def __init__(self, contracts: Mapping[str, Contract]) -> None:
-        self._ruled: dict[str, list[SideEffect]] = {}
+        self._contracts = contracts
         self._seen: dict[str, list[SideEffect]] = {}
-        for contract in contracts.values():
-            for tool, effect in contract.effects.items():
-                _add(self._ruled, tool, effect)
 
     def saw(self, tool: str, effect: SideEffect) -> None:
         """An effect that happens in this process."""
@@ -48,7 +45,11 @@ class Undos:
 
         Where that is nothing, or not one thing, the reason.
         """
-        for known in (self._ruled, self._seen, _declared):
+        ruled: dict[str, list[SideEffect]] = {}
+        for contract in self._contracts.values():
+            if tool in contract.effects:
+                _add(ruled, tool, contract.effects[tool])
+        for known in (ruled, self._seen, _declared):
             found = known.get(tool, ())
             if len(found) == 1:
                 return found[0]
