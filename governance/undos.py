@@ -61,8 +61,8 @@ class Undos:
 def _add(known: dict[str, list[SideEffect]], tool: str, effect: SideEffect) -> None:
     """Two that differ are enough to know that nothing is known."""
     with _lock:
-        others = [one for one in known.pop(tool, ()) if not _alike(one, effect)]
-        while len(known) >= KEPT:
+        others = [one for one in known.get(tool, ()) if not _alike(one, effect)]
+        while tool not in known and len(known) >= KEPT:
             del known[next(iter(known))]
         known[tool] = [*others[-1:], effect]
 

@@ -15,6 +15,7 @@ from governance import (
     Approval,
     Call,
     Card,
+    Compensated,
     Contract,
     Filter,
     Flow,
@@ -32,6 +33,7 @@ from governance import (
     Verdict,
     at_least,
     at_most,
+    compensate,
     coverage,
     declares,
     from_state,
@@ -160,6 +162,12 @@ def decide(sidecar: Sidecar, card: Card) -> Card:
 def repair(graph: CompiledStateGraph[State, None, State, State]) -> None:
     with operator("ann", reason="typo"):
         graph.update_state({"configurable": {"thread_id": "t"}}, {"out": "x"})
+
+
+def give_up(graph: CompiledStateGraph[State, None, State, State]) -> list[str]:
+    found: Compensated = compensate(graph, "t", reason="given up", by="ann")
+    assert_type(found.undone, tuple[str, ...])
+    return [one.why for one in found.parked]
 
 
 # Errors carry their rule and their data.
