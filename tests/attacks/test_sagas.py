@@ -324,7 +324,7 @@ def test_a_stop_of_the_session_undoes_it_and_any_other_leaves_it_to_be_run_on(
         reached.set()
         stopped.wait()
 
-    threading.Thread(target=operator).start()
+    threading.Thread(target=operator, daemon=True).start()
     with pytest.raises(Halted):
         saga(a=acts(desk.tool("a")), waits=waits, end=acts(desk.tool("b"))).invoke({"out": ""}, CONFIG)
 
