@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     )
     from governance.effect_block import effect
     from governance.errors import GovernanceError, Refusal
+    from governance.fallbacks import Cached, Plain
     from governance.gates import Gate, Verdict
+    from governance.isolation import NodeFailure, isolated
     from governance.operators import operator
     from governance.plane.approvals import Card, Principal
     from governance.policy import Policy, load_policy
@@ -58,6 +60,8 @@ _HOMES = {
     "governance.effect_block": ("effect",),
     "governance.errors": ("GovernanceError", "Refusal"),
     "governance.gates": ("Gate", "Verdict"),
+    "governance.fallbacks": ("Cached", "Plain"),
+    "governance.isolation": ("NodeFailure", "isolated"),
     "governance.operators": ("operator",),
     "governance.plane.approvals": ("Card", "Principal"),
     "governance.policy": ("Policy", "load_policy"),
@@ -87,6 +91,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Approval",
+    "Cached",
     "Call",
     "Card",
     "Compensated",
@@ -98,6 +103,8 @@ __all__ = [
     "Hold",
     "ModelCall",
     "NodeCall",
+    "NodeFailure",
+    "Plain",
     "Policy",
     "Principal",
     "Proceed",
@@ -117,6 +124,7 @@ __all__ = [
     "effect",
     "from_state",
     "govern",
+    "isolated",
     "load_policy",
     "matches",
     "one_of",

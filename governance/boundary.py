@@ -17,6 +17,7 @@ from governance import chain, streams
 from governance.call import Call, ModelCall, NodeCall, ToolCall
 from governance.current import CURRENT, setting
 from governance.errors import ContractViolation
+from governance.fallbacks import model_name
 
 
 class _Executions:
@@ -62,9 +63,8 @@ def arun_node(call: NodeCall, perform: Callable[[NodeCall], Awaitable[Any]]) -> 
 
 
 def model_call(parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any]) -> ModelCall:
-    name = str(getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__)
     return ModelCall(
-        name=name,
+        name=model_name(model),
         path=f"{parent.path}>model.{parent.node.next_ordinal(f'{parent.path}>model')}",
         execution=EXECUTIONS.next(),
         governance=parent.governance,

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from governance import undos
 from governance.errors import ContractError
+from governance.fallbacks import stages, told
 
 if TYPE_CHECKING:
     from governance.call import ToolCall
+    from governance.fallbacks import Stage
     from governance.gates import Gate
 
 Constraint = Callable[[Any, "ToolCall"], str | None]
@@ -144,6 +146,11 @@ class Contract:
     key that carries a gate's words where the state has no messages. `stream`: tokens of a gated node
     are held back until its gates have passed, or leave at once with `{"governance": "unverified"}` in
     their metadata. `waives` switches single checks off and is listed in the coverage report.
+
+    `fallback`: what runs in place of a node that has failed for good: a function or runnable, the name of
+    another node of the graph, or a mapping that is its update. `fallbacks`: what stands in for a model or a
+    tool, by its name. `on_failure="isolate"`: a node that has failed for good stops no other; control goes
+    to `failure_route`, else along its plain edges. `reads_failures`: it may ask what was isolated.
     """
 
     reads: frozenset[str] | None = None
@@ -162,6 +169,11 @@ class Contract:
     feedback: str | None = None
     stream: Literal["hold", "mark"] = "hold"
     waives: frozenset[Waivable] = frozenset()
+    fallback: Any = None
+    fallbacks: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
+    on_failure: Literal["stop", "isolate"] = "stop"
+    failure_route: str | None = None
+    reads_failures: bool = False
     observed: str | None = None
 
     def __init__(
@@ -183,6 +195,11 @@ class Contract:
         feedback: str | None = None,
         stream: Literal["hold", "mark"] = "hold",
         waives: Iterable[Waivable] = (),
+        fallback: Any = None,
+        fallbacks: Mapping[str, Any] | None = None,
+        on_failure: Literal["stop", "isolate"] = "stop",
+        failure_route: str | None = None,
+        reads_failures: bool = False,
         observed: str | None = None,
     ) -> None:
         rules = [t if isinstance(t, Tool) else Tool(t) for t in _several(tools, "tools")]
@@ -203,6 +220,11 @@ class Contract:
             "feedback": feedback,
             "stream": stream,
             "waives": frozenset(_several(waives, "waives")),
+            "fallback": _fallback(fallback),
+            "fallbacks": stages(fallbacks or {}),
+            "on_failure": _on_failure(on_failure, failure_route),
+            "failure_route": failure_route,
+            "reads_failures": reads_failures,
             "observed": observed,
         }
         for name, value in values.items():
@@ -236,11 +258,16 @@ class Contract:
         from governance.fingerprint import fingerprint
 
         described = {f.name: fingerprint(getattr(self, f.name)) for f in fields(self)}
+        described["fallbacks"] = {name: fingerprint(told(one)) for name, one in self.fallbacks.items()}
         return digest(described)[:16]
 
     @property
     def enforced(self) -> bool:
         return self.observed is None
+
+    @property
+    def isolates(self) -> bool:
+        return self.on_failure == "isolate"
 
     def tool(self, name: str) -> Tool | None:
         """The rule for a tool, or None when the node may not call it."""
@@ -325,6 +352,24 @@ def _writes(given: Mapping[str, Any] | Iterable[str] | None) -> Mapping[str, Any
     if isinstance(given, Mapping):
         return MappingProxyType(dict(given))
     return frozenset(_several(given, "writes"))
+
+
+def _fallback(given: Any) -> Any:
+    if given is None or isinstance(given, str) or callable(given) or hasattr(given, "invoke"):
+        return given
+    if isinstance(given, Mapping):
+        return MappingProxyType(dict(given))
+    raise ContractError(
+        f"Contract.fallback must be a function, a runnable, the name of a node, or a mapping, not {given!r}"
+    )
+
+
+def _on_failure(given: Any, route: str | None) -> Any:
+    if given not in ("stop", "isolate"):
+        raise ContractError(f"Contract.on_failure must be 'stop' or 'isolate', not {given!r}")
+    if route is not None and given == "stop":
+        raise ContractError("Contract.failure_route is where an isolated node leads; set on_failure='isolate' too")
+    return given
 
 
 def _positive(value: Any, name: str) -> Any:

@@ -39,6 +39,10 @@ class Directory:
         """A node whose own code fails stands for what it asks, of which nobody knows more."""
         return self._named((f"node:{call.place}",))
 
+    def known(self, name: str) -> Dependency | None:
+        """A dependency that was met before, by its name."""
+        return next((one for one in self._shared.all() if one.name == name), None)
+
     def _named(self, names: tuple[str, ...]) -> Dependency:
         if self._born is not self._shared.born:
             self._born, self._found = self._shared.born, {}

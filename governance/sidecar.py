@@ -24,6 +24,7 @@ from governance.directory import Directory
 from governance.errors import ContractError, LedgerError
 from governance.filters.admission import Admission
 from governance.filters.answers import ReusedAnswers, ReusedReads
+from governance.filters.attempted import attempted
 from governance.filters.approval import ToolApproval
 from governance.filters.attempts import Attempts
 from governance.filters.authority import InnerAuthority, check_tool, node_authority
@@ -36,10 +37,11 @@ from governance.filters.first_tries import first_tries
 from governance.filters.gate import gates
 from governance.filters.loops import Loops
 from governance.filters.record_payloads import records_of
+from governance.isolation import EffectLeft
 from governance.plane.approvals import Approvals
 from governance.plane.budgets import Budgets
 from governance.plane.control import Control
-from governance.plane.dependencies import Dependencies
+from governance.plane.dependencies import Dependencies, Dependency
 from governance.plane.effects import Effects
 from governance.plane.ledger import Ledger
 from governance.plane.ledger_settings import is_default, key_from_environment, ledger_by
@@ -138,6 +140,11 @@ class Governance:
         return self._has_tools and (self._names_effects or effects_expected())
 
     @cached_property
+    def outlives_failures(self) -> bool:
+        """Whether any contract says what follows the failure of a node."""
+        return any(one.isolates or one.fallback is not None for one in self.contracts.values())
+
+    @cached_property
     def _has_tools(self) -> bool:
         return any(one.tools or "tools" in one.waives for one in self.contracts.values())
 
@@ -205,7 +212,8 @@ class Governance:
 
     def _node_filters(self, contract: Contract) -> list[Filter]:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
-        chain: list[Filter] = [self.records.node, node_authority]
+        follows = contract.isolates or contract.fallback is not None
+        chain: list[Filter] = [*([attempted] if follows else ()), self.records.node, node_authority]
         if self.policy.retries is not None:
             chain.append(first_tries)
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
@@ -228,6 +236,21 @@ class Governance:
         if declared is None and rule is not None and rule.approval is not None:
             return SideEffect("external")  # what a person must approve is taken to change something
         return declared
+
+    def effects_left(self, call: NodeCall) -> tuple[EffectLeft, ...]:
+        """What a node has done that cannot be undone by its failure (blocking)."""
+        if not self.may_act:
+            return ()
+        place = f"{call.session.id}/{self.place(call)}"
+        return tuple(
+            EffectLeft(tool, call.path + key[len(place) :], "finished" if state == "finished" else "in doubt")
+            for tool, key, state in self.effects.left_beneath(place)
+        )
+
+    def pays_for(self, call: Call, dependency: Dependency) -> str | None:
+        """Take a fallback out of the retry budget of what failed, or say why there is none."""
+        budget = dependency.budget
+        return None if budget is None or budget.take() else f"the retry budget of {dependency.name} is used up"
 
     def recheck(self, call: ToolCall) -> None:
         """Apply the contract again, to arguments a person has edited."""

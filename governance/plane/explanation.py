@@ -206,6 +206,24 @@ def _bulkhead(row: Row, body: Mapping[str, Any], word: str) -> str:
     return f"The call of {row['actor']} was not let in{_because(body.get('reason'))}."
 
 
+def _fallback(row: Row, body: Mapping[str, Any], word: str) -> str:
+    if word == "used":
+        return f"In place of {body.get('from')}, {body.get('to')} answered{_because(body.get('reason'))}."
+    return f"{body.get('to')} did not stand in for {body.get('from')}{_because(body.get('reason'))}."
+
+
+def _isolated(row: Row, body: Mapping[str, Any], word: str) -> str:
+    tries = body.get("attempts", 1)
+    often = f" after {tries} attempts" if tries != 1 else ""
+    left = [f"{one['tool']} is {one['state']}" for one in body.get("effects") or ()]
+    had = f" Of its effects, {', '.join(left)}." if left else ""
+    to = f"to {body['to']}" if body.get("to") not in (None, END) else "to its end" if body.get("to") else "along its edges"
+    return (
+        f"The failure of {row['actor']} ({body.get('error')}, {body.get('kind')}){often} was isolated: "
+        f"no other node was stopped, and control went {to}.{had}"
+    )
+
+
 def _other(row: Row, body: Mapping[str, Any], word: str) -> str:
     rest = {k: v for k, v in body.items() if k != "execution" and not _is_payload(v)}
     who = f" by {row['actor']}" if row["actor"] else ""
@@ -228,6 +246,8 @@ _TOLD: dict[str, Callable[[Row, Mapping[str, Any], str], str]] = {
     "retry": _retry,
     "breaker": _breaker,
     "bulkhead": _bulkhead,
+    "fallback": _fallback,
+    "failure.isolated": _isolated,
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from governance.call import Boundary, Filter, ToolCall
+from governance.call import Boundary, Call, Filter, NodeCall, ToolCall
 from governance.contracts import Contract, SideEffect
 from governance.filters.admission import Admission
 from governance.filters.answers import ReusedAnswers, ReusedReads
@@ -21,8 +21,11 @@ from governance.filters.bulkhead import BulkheadFilter
 from governance.filters.effect import EffectFilter, business_key
 from governance.filters.loops import Loops
 from governance.filters.record_payloads import Records
+from governance.isolation import EffectLeft
+from governance.plane.dependencies import Dependency
 from governance.plane.ledger import Ledger
 from governance.policy import LedgerPolicy, Policy
+from governance.replay.left import left_on_record
 from governance.replay.substitute import Substitute
 from governance.replay.watch import Watch
 from governance.sidecar import Governance, Mode, Sidecar
@@ -87,6 +90,15 @@ class Replaying(Governance):
         stands = (one for one in super()._build(boundary, contract) if not isinstance(one, JUDGES_FROM_OUTSIDE))
         built = [keyed if isinstance(one, EffectFilter) else one for one in stands]
         return built if boundary == "node" else [*built, self._substitute]
+
+    def effects_left(self, call: NodeCall) -> tuple[EffectLeft, ...]:
+        return left_on_record(self.watch.findings.recording.rows, call.path)
+
+    def pays_for(self, call: Call, dependency: Dependency) -> str | None:
+        """As it was: what else the retry budget was spent on is not in this session."""
+        rows = self.watch.findings.recording.rows
+        refused = (row for row in rows if row.kind == "fallback.refused" and row.path == call.path)
+        return next((str(row.body.get("reason")) for row in refused), None)
 
     def effect(self, call: ToolCall) -> SideEffect | None:
         """As declared; a dry run tells what it told then."""

@@ -29,7 +29,7 @@ from langgraph.types import RetryPolicy
 
 from governance import connections, tasks, threads
 from governance.errors import UnsupportedVersion
-from governance.seams import edges, lineage, models, reducers, runs, saving, tools
+from governance.seams import edges, last_attempt, lineage, models, reducers, runs, saving, tools
 from governance.seams.graphs import attach, governance_of, step_of
 from governance.seams.identity import place, resumable, state
 from governance.seams.report import coverage, resume_answer, server_user
@@ -74,6 +74,7 @@ def probe() -> None:
         *edges.WANTED,
         *saving.WANTED,
         *lineage.WANTED,
+        *last_attempt.WANTED,
     ]
     missing = [f"{owner.__name__}.{name}" for owner, names in wanted for name in names if not hasattr(owner, name)]
     if not isinstance(inspect.getattr_static(PregelNode, "node", None), functools.cached_property):

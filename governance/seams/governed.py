@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from copy import copy
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
@@ -113,6 +114,15 @@ class GovernedSeq(RunnableSeq):
         self.governed = Governed(step)
         # Payloads are given to the author's policy whether anybody traces or not.
         self.traced = bool(self.trace_policy.process_inputs or self.trace_policy.process_outputs)
+
+    def instead(self, code: Runnable[Any, Any]) -> GovernedSeq:
+        """The same node, chain and writers around other code."""
+        made = copy(self)
+        made.step = copy(self.step)
+        made.step.inner = code
+        made.governed = Governed(made.step)
+        made.steps = [made.governed, *self.steps[1:]]
+        return made
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         opened = self.step.open(input, config)

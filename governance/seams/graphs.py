@@ -19,7 +19,9 @@ from governance.errors import (
 
 if TYPE_CHECKING:
     from governance.sidecar import Governance
+from governance.seams import last_attempt
 from governance.seams.declared import Graph, declare
+from governance.seams.failure_channel import check_fallback, check_isolation, give_channel
 from governance.seams.governed import GovernedAlone, GovernedSeq
 from governance.seams.retries import REVISIONS, shielded
 from governance.seams.steps import Step, keeps_its_own
@@ -47,6 +49,7 @@ def attach(graph: Any, governance: Governance) -> None:
     if (call := current_call()) is not None:
         raise call.node.refuse(AuthorityRefused(f"{call.node.place} tried to govern a graph again", code="operator"))
     _validate(graph, governance)
+    prepare_for_failures(graph, governance)
     attach_steps(graph, governance, seen=set())
 
 
@@ -59,7 +62,7 @@ def attach_steps(graph: Graph, governance: Governance, *, seen: set[int], nested
             continue
         step = step_of(node)
         if step is None:
-            step = Step(name, node, declare(graph, name, node))
+            step = Step(name, graph.nodes, declare(graph, name, node))
             node.__dict__["node"] = GovernedSeq(step, node) if node.flat_writers else GovernedAlone(step)
         if not nested:
             step.root = governance
@@ -68,6 +71,18 @@ def attach_steps(graph: Graph, governance: Governance, *, seen: set[int], nested
         for subgraph in node.subgraphs:
             if isinstance(subgraph, Pregel):
                 attach_steps(subgraph, governance, seen=seen, nested=True)
+
+
+def prepare_for_failures(graph: Graph, governance: Governance, above: str = "") -> None:
+    """Give every graph a channel whose contracts isolate; nothing where no contract says what follows a failure."""
+    if not governance.outlives_failures:
+        return
+    last_attempt.install()
+    for _, (inner, _, binding, place) in list(places(graph, governance, above, above)):
+        contract = binding.contract(place) if binding is not None and binding.enforcing else None
+        if contract is not None and contract.isolates:
+            check_isolation(place, contract, inner)
+            give_channel(inner)
 
 
 def _chooses(entry: PregelNode) -> bool:
@@ -130,6 +145,9 @@ def _validate_node(place: str, contract: Contract, graph: Graph, node: PregelNod
         raise ContractError(
             f"node {place!r} has a cache policy: a hit would pass its contract by; remove it or waive 'cache'"
         )
+    check_fallback(place, contract, graph)
+    if contract.isolates:
+        check_isolation(place, contract, graph)
 
 
 class Placed(NamedTuple):

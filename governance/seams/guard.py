@@ -20,6 +20,7 @@ from langgraph._internal._constants import (
     TASKS,
 )
 from langgraph._internal._runnable import is_async_callable
+from langgraph.constants import START
 from langgraph.types import Send
 
 from governance.bound import BRANCH, UNDECLARED
@@ -28,6 +29,7 @@ from governance.call import NodeCall
 from governance.current import setting
 from governance.errors import ContractViolation, DoorClosed
 from governance.filters.contract import granted, write_problem
+from governance.isolation import CHANNEL
 from governance.projection import protected
 from governance.seams.execution import entered, final
 from governance.seams.held import holding, quiet, silent
@@ -81,6 +83,8 @@ class Guard:
             return read(select, fresh)
         reads = call.contract.reads
         for key in (select,) if isinstance(select, str) else select:
+            if key == CHANNEL and not call.contract.reads_failures:
+                raise call.refuse(ContractViolation(f"{call.place} read failures; its contract lacks reads_failures"))
             if reads is not None and call.projects and key not in reads:
                 raise call.refuse(ContractViolation(f"{call.place} read {key!r}, which its contract does not name"))
         found = read(select, fresh)
@@ -105,6 +109,9 @@ def _send_problem(key: str, value: Any, call: NodeCall) -> str | None:
     declared, contract, running = call.declared, call.contract, call.state == "running"
     if call.state == "over" or call.refusal is not None:
         return f"wrote {key!r} after its execution had ended"
+    if key == CHANNEL:
+        clears = value is None and call.name == START and not running  # a new input, which its entry says
+        return None if clears else "wrote to the failures of its graph, which only Sidecar tells"
     if key == TASKS or key.startswith(BRANCH):
         return _route_problem(value.node if isinstance(value, Send) else key[len(BRANCH) :], call)
     if declared.keys is not None and key in declared.keys:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "reducers"
 NOTHING = Contract()
-KNOWN = ("langgraph.", "_operator", "operator", "builtins")
+KNOWN = ("langgraph.", "_operator", "operator", "builtins", "governance.")
 """Modules whose reducers are none of the author's code."""
 WANTED: list[tuple[Any, tuple[str, ...]]] = [
     (PregelLoop, ("_first", "after_tick", "_suppress_interrupt")),

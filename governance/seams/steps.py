@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
@@ -31,10 +32,12 @@ PULLED = (PULL,)
 class Step:
     """One node of one compiled graph; `root` is set where `govern` was called on that very graph."""
 
-    __slots__ = ("bounds", "declared", "inner", "name", "root")
+    __slots__ = ("bounds", "declared", "inner", "name", "nodes", "root")
 
-    def __init__(self, name: str, node: PregelNode, declared: Declared) -> None:
+    def __init__(self, name: str, nodes: Mapping[str, PregelNode], declared: Declared) -> None:
+        node = nodes[name]
         self.name = name
+        self.nodes = nodes
         self.inner: Runnable[Any, Any] = node.bound
         if name == START:
             self.inner = Unchanged()
@@ -43,6 +46,11 @@ class Step:
         self.declared = declared
         self.root: Governance | None = None
         self.bounds: dict[str, Bound] = {}
+
+    def code_of(self, name: str) -> Runnable[Any, Any]:
+        """The author's code of another node of the same graph."""
+        ran: Any = self.nodes[name].node
+        return ran.step.inner  # type: ignore[no-any-return]  # each of them is governed
 
     def bind(self, parent: Call | None) -> Bound | None:
         """What binds this execution, by where it is; None where nothing governs it."""
