@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 from langgraph.types import Command
 
@@ -16,6 +16,8 @@ from governance import canonical
 
 SEEN = 20_000
 """Messages whose digests are remembered."""
+MARK = "sidecar"
+"""In the `response_metadata` of an answer that did not come from the model that was asked."""
 Answer = Mapping[str, Any]
 """`form` says which method of a model it came from; `said` is what was answered: messages or texts."""
 
@@ -43,6 +45,41 @@ def given_back(answer: Answer) -> Any:
     if form == "many":
         return LLMResult(generations=[[_generation(one) for one in part] for part in said])
     raise ValueError(f"an answer must have the form 'one', 'chat', 'many' or 'batch', not {form!r}")
+
+
+def given_anew(answer: Answer) -> Any:
+    """An answer of another time, as it is given now: it has no id yet, and costs nothing."""
+    return given_back({**answer, "said": _anew(answer["said"])})
+
+
+def _anew(said: Any) -> Any:
+    if isinstance(said, list):
+        return [_anew(one) for one in said]
+    if not isinstance(said, AIMessage):
+        return said
+    marked = {**said.response_metadata, MARK: "an earlier answer"}
+    return said.model_copy(update={"id": None, "usage_metadata": None, "response_metadata": marked})
+
+
+def plain_answer(form: str, text: str, prompts: int) -> Any:
+    """A text as the answer of a model, in the form of the method that was called; None where it has none."""
+    message = AIMessageChunk(content=text) if form == "chunk" else AIMessage(text)
+    message.response_metadata[MARK] = "a plain refusal"
+    if form in ("chunk", "message", "text"):
+        return text if form == "text" else message
+    if form == "chat":
+        return ChatResult(generations=[ChatGeneration(message=message)])
+    if form in ("texts", "messages"):
+        return [text if form == "texts" else message.model_copy() for _ in range(prompts)]
+    if form in ("many texts", "many messages"):
+        one: Any = text if form == "many texts" else message
+        return LLMResult(generations=[[_generation(one)] for _ in range(prompts)])
+    return None
+
+
+def plain_result(call_id: str | None, name: str, text: str) -> Any:
+    """A text as the result of a tool that could not do what it was asked."""
+    return text if call_id is None else ToolMessage(text, tool_call_id=call_id, name=name, status="error")
 
 
 def outcome_for(call_id: str | None, name: str, outcome: Any) -> Any:

@@ -158,6 +158,8 @@ class ModelCall(Call):
     """Tokens this call was charged, known when it is over."""
     queued: float = field(init=False, default=0.0)
     """Seconds it waited for a place in a bulkhead."""
+    form: str = field(init=False, default="")
+    """What its caller is given: `chat`, `chunk`, `message`, `messages`, `many messages`, or the same of texts."""
     streamed: bool = field(init=False, default=False)
     """Whether pieces of its answer have left: they cannot be taken back, so it is not tried again."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from governance import undos
 from governance.errors import ContractError
-from governance.fallbacks import stages, told
+from governance.fallbacks import Cached, Plain, stages, told
 
 if TYPE_CHECKING:
     from governance.call import ToolCall
@@ -229,6 +229,9 @@ class Contract:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        for name in self.fallbacks.keys() & self.tools.keys():
+            if any(not isinstance(one, (Cached, Plain)) for one in self.fallbacks[name]):
+                raise ContractError(f"Contract.fallbacks[{name!r}] names a model, and {name!r} is a tool")
 
     @classmethod
     def observe(cls, *, reason: str) -> Contract:

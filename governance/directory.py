@@ -9,6 +9,7 @@ from governance.call import ModelCall, NodeCall, ToolCall
 from governance.plane.dependencies import Dependencies, Dependency
 
 if TYPE_CHECKING:
+    from governance.fallbacks import Stage
     from governance.policy import Policy
 
 ENDPOINTS = ("openai_api_base", "base_url", "anthropic_api_url", "endpoint", "azure_endpoint")
@@ -26,14 +27,18 @@ class Directory:
         self._found: dict[tuple[str, ...], Dependency] = {}
         self.governs = bool(self._general) or any(bool(self._general.met(one)) for one in policy.dependency)
         """Whether anything is set at all; where not, no filter of these stands in any chain."""
+        self.stands_in = any(one.stages for one in policy.dependency)
+        """Whether operators have set anything that stands in for a dependency."""
+
+    def stages(self, call: ModelCall | ToolCall) -> tuple[Stage, ...]:
+        """What stands in for a dependency: as the contract says, then as operators say."""
+        names, given = names_of(call), call.contract.fallbacks
+        own = next((self._own[name] for name in names if name in self._own), None)
+        return next((given[name] for name in names if name in given), ()) + (() if own is None else own.stages)
 
     def of(self, call: ModelCall | ToolCall) -> Dependency:
         """The dependency that a model or tool call asks."""
-        if isinstance(call, ToolCall):
-            return self._named((f"tool:{call.name}", call.name))
-        host = endpoint(call.model)
-        full = f"{call.name}@{host}" if host else call.name
-        return self._named((f"model:{full}", full, f"model:{call.name}", call.name, host))
+        return self._named(names_of(call))
 
     def of_node(self, call: NodeCall) -> Dependency:
         """A node whose own code fails stands for what it asks, of which nobody knows more."""
@@ -52,6 +57,15 @@ class Directory:
             known = (names[0], self._general) if own is None else (own.name, self._general.met(own))
             found = self._found[names] = self._shared.get(*known)
         return found
+
+
+def names_of(call: ModelCall | ToolCall) -> tuple[str, ...]:
+    """The names that a dependency is known by, the most exact first."""
+    if isinstance(call, ToolCall):
+        return (f"tool:{call.name}", call.name)
+    host = endpoint(call.model)
+    full = f"{call.name}@{host}" if host else call.name
+    return (f"model:{full}", full, f"model:{call.name}", call.name, host)
 
 
 def endpoint(model: Any) -> str:

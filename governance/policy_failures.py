@@ -14,6 +14,8 @@ concurrent = 20
 [dependency."payments"]
 members = ["refund", "charge"]
 breaker = { failure_rate = 0.2 }
+cached = 600
+refusal = "The bank cannot be reached."
 
 A table that is absent is off. What a dependency sets of its own goes before the general table.
 """
@@ -21,8 +23,10 @@ A table that is absent is off. What a dependency sets of its own goes before the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from governance.errors import PolicyError
+from governance.fallbacks import Cached, Plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,16 @@ class DependencyPolicy:
     retries: RetriesPolicy | None = None
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None
+    cached: float | None = None
+    """Seconds for which its last good answer, in the same session, may stand in for it."""
+    refusal: str | None = None
+    """A text that is the answer where it, and all that stands in for it, cannot answer."""
+
+    @cached_property
+    def stages(self) -> tuple[Cached | Plain, ...]:
+        """What stands in for it, in this order."""
+        cached = () if self.cached is None else (Cached(self.cached),)
+        return (*cached, *(() if self.refusal is None else (Plain(self.refusal),)))
 
     @property
     def known_as(self) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ from governance.directory import Directory
 from governance.errors import ContractError, LedgerError
 from governance.filters.admission import Admission
 from governance.filters.answers import ReusedAnswers, ReusedReads
-from governance.filters.attempted import attempted
 from governance.filters.approval import ToolApproval
+from governance.filters.attempted import attempted
 from governance.filters.attempts import Attempts
 from governance.filters.authority import InnerAuthority, check_tool, node_authority
 from governance.filters.breaker import CircuitBreaker
@@ -33,6 +33,7 @@ from governance.filters.budget import Budget
 from governance.filters.bulkhead import BulkheadFilter
 from governance.filters.contract import contract_filter
 from governance.filters.effect import EffectFilter
+from governance.filters.fallback import Fallback
 from governance.filters.first_tries import first_tries
 from governance.filters.gate import gates
 from governance.filters.loops import Loops
@@ -43,6 +44,7 @@ from governance.plane.budgets import Budgets
 from governance.plane.control import Control
 from governance.plane.dependencies import Dependencies, Dependency
 from governance.plane.effects import Effects
+from governance.plane.last_answers import LastAnswers
 from governance.plane.ledger import Ledger
 from governance.plane.ledger_settings import is_default, key_from_environment, ledger_by
 from governance.plane.sagas import Sagas
@@ -82,6 +84,7 @@ class Sidecar:
         self.budgets = Budgets(self.control, self.ledger)
         self.sessions = Sessions()
         self.dependencies = Dependencies(clock)
+        self.last_answers = LastAnswers(clock)
         self._warned = False
         atexit.register(self.close)
 
@@ -202,9 +205,11 @@ class Governance:
         if not enforced:
             return [self.records.inner]
         middle = [*self._failure_filters(), *middle]
+        fallback: list[Filter] = [Fallback()] if contract.fallbacks or self.directory.stands_in else []
         if boundary == "model":
-            return [self.records.inner, INNER_AUTHORITY, ReusedAnswers(), Budget(), *middle]
-        return [self.records.inner, INNER_AUTHORITY, Loops(), ToolApproval(), ReusedReads(), EffectFilter(), *middle]
+            return [self.records.inner, INNER_AUTHORITY, ReusedAnswers(), *fallback, Budget(), *middle]
+        middle = [ReusedReads(), *fallback, EffectFilter(), *middle]
+        return [self.records.inner, INNER_AUTHORITY, Loops(), ToolApproval(), *middle]
 
     def _failure_filters(self) -> list[Filter]:
         """The breaker inside the attempts, so that it sees every try; none where no operator has set anything."""

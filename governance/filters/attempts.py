@@ -30,13 +30,17 @@ class Attempts:
 
     def _tried(self, call: ModelCall | ToolCall, dependency: Dependency, rules: RetriesPolicy) -> Flow:
         yield from self._entered(call, dependency, rules)
+        tries = 0
         while True:
             began = dependency.clock()
             try:
                 result = yield Proceed(call)
-            except GovernanceError:
+            except GovernanceError as error:
+                if tries:
+                    error.facts["tries"] = tries
                 raise
             except Exception as error:
+                tries += 1
                 failure = self._failed(call, dependency, error)
                 if failure.kind is None:
                     raise  # a mistake, which another try would repeat: there is nothing to decide

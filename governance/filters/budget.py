@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from governance.call import Call, Flow, Hold, ModelCall, NodeCall, Proceed, Run
-from governance.errors import BudgetExceeded
+from governance.errors import BudgetExceeded, Unavailable
 from governance.tokens import MessageCounter
 
 COUNTER = MessageCounter()
@@ -88,7 +88,14 @@ class Budget:
             if not reserved.granted:
                 raise reservation.short("the session", reserved.left, total)
         reservation.asked, reservation.used = True, None
-        result = yield Proceed(call)
+        try:
+            result = yield Proceed(call)
+        except Unavailable as error:
+            if not error.facts.get("tries"):  # nobody was asked
+                reservation.used = 0
+                if total is not None:
+                    yield Run(lambda: budgets.settle(session, -reservation.tokens))
+            raise
         answered = messages_of(result)
         if answered:  # a stream of events that is only beginning is charged what was reserved
             used = reservation.used = usage(result) or call.prompt_tokens + COUNTER.count(answered)

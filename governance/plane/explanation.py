@@ -217,7 +217,7 @@ def _isolated(row: Row, body: Mapping[str, Any], word: str) -> str:
     often = f" after {tries} attempts" if tries != 1 else ""
     left = [f"{one['tool']} is {one['state']}" for one in body.get("effects") or ()]
     had = f" Of its effects, {', '.join(left)}." if left else ""
-    to = f"to {body['to']}" if body.get("to") not in (None, END) else "to its end" if body.get("to") else "along its edges"
+    to = {None: "along its edges", END: "to its end"}.get(body.get("to"), f"to {body.get('to')}")
     return (
         f"The failure of {row['actor']} ({body.get('error')}, {body.get('kind')}){often} was isolated: "
         f"no other node was stopped, and control went {to}.{had}"

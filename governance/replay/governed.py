@@ -19,6 +19,7 @@ from governance.filters.breaker import CircuitBreaker
 from governance.filters.budget import Budget
 from governance.filters.bulkhead import BulkheadFilter
 from governance.filters.effect import EffectFilter, business_key
+from governance.filters.fallback import Fallback
 from governance.filters.loops import Loops
 from governance.filters.record_payloads import Records
 from governance.isolation import EffectLeft
@@ -31,7 +32,7 @@ from governance.replay.watch import Watch
 from governance.sidecar import Governance, Mode, Sidecar
 
 JUDGES_FROM_OUTSIDE = (
-    Admission, Attempts, Budget, BulkheadFilter, CircuitBreaker, Loops, ReusedAnswers, ReusedReads,
+    Admission, Attempts, Budget, BulkheadFilter, CircuitBreaker, Fallback, Loops, ReusedAnswers, ReusedReads,
 )  # fmt: skip
 """Filters that go by what other sessions, other processes or people did: what they decided is on record."""
 

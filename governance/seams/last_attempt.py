@@ -40,8 +40,8 @@ def install() -> None:
     global _installed
     if not _installed:
         _installed = True
-        _runner.run_with_retry = _followed(_runner.run_with_retry)
-        _runner.arun_with_retry = _afollowed(_runner.arun_with_retry)
+        for name, followed in (("run_with_retry", _followed), ("arun_with_retry", _afollowed)):
+            setattr(_runner, name, followed(getattr(_runner, name)))
 
 
 def _followed(original: Callable[..., Any]) -> Callable[..., Any]:

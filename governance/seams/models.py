@@ -20,6 +20,7 @@ from governance.boundary import (
 )
 from governance.call import Call, ModelCall
 from governance.likeness import like
+from governance.seams.asked import asked, heard, tries_once
 from governance.seams.classes import (
     LANGCHAIN,
     inside,
@@ -52,13 +53,14 @@ def _chat(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         def perform(inner: ModelCall) -> Any:
-            token = inside.set(None if is_base(original) else self)
+            ask, subject = asked(original, self, inner)
+            token = inside.set(subject)
             try:
-                return original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
+                return ask(inner.messages, stop=stop, run_manager=heard(run_manager, inner), **inner.options)
             finally:
                 inside.reset(token)
 
-        return run_inner(_open_model(parent, self, messages, kwargs), perform)
+        return run_inner(_open_model(parent, self, messages, kwargs, form="chat"), perform)
 
     return generate
 
@@ -73,13 +75,14 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(self, messages, stop=stop, run_manager=run_manager, **kwargs)
 
         async def perform(inner: ModelCall) -> Any:
-            token = inside.set(None if is_base(original) else self)
+            ask, subject = asked(original, self, inner)
+            token = inside.set(subject)
             try:
-                return await original(self, inner.messages, stop=stop, run_manager=run_manager, **inner.options)
+                return await ask(inner.messages, stop=stop, run_manager=heard(run_manager, inner), **inner.options)
             finally:
                 inside.reset(token)
 
-        return await arun_inner(_open_model(parent, self, messages, kwargs), perform)
+        return await arun_inner(_open_model(parent, self, messages, kwargs, form="chat"), perform)
 
     return agenerate
 
@@ -94,13 +97,14 @@ def _entry(original: Callable[..., Any], *, many: bool = False) -> Callable[...,
             return original(self, given, *args, **kwargs)
 
         def perform(inner: ModelCall) -> Any:
-            token = inside.set(self)
+            ask, _ = asked(original, self, inner)
+            token = inside.set(inner.model)
             try:
-                return original(self, given, *args, **kwargs)
+                return ask(given, *args, **kwargs)
             finally:
                 inside.reset(token)
 
-        return run_inner(_open_entry(parent, self, given, kwargs, many), perform)
+        return run_inner(_open_entry(parent, self, given, kwargs, _form(original, self, many)), perform)
 
     return entered
 
@@ -113,21 +117,30 @@ def _aentry(original: Callable[..., Any], *, many: bool = False) -> Callable[...
             return await original(self, given, *args, **kwargs)
 
         async def perform(inner: ModelCall) -> Any:
-            token = inside.set(self)
+            ask, _ = asked(original, self, inner)
+            token = inside.set(inner.model)
             try:
-                return await original(self, given, *args, **kwargs)
+                return await ask(given, *args, **kwargs)
             finally:
                 inside.reset(token)
 
-        return await arun_inner(_open_entry(parent, self, given, kwargs, many), perform)
+        return await arun_inner(_open_entry(parent, self, given, kwargs, _form(original, self, many)), perform)
 
     return entered
 
 
-def _open_entry(parent: Call, model: Any, given: Any, kwargs: Mapping[str, Any], many: bool) -> ModelCall:
-    prompts = list(given) if many else [given]
+def _open_entry(parent: Call, model: Any, given: Any, kwargs: Mapping[str, Any], form: str) -> ModelCall:
+    prompts = list(given) if form.endswith("s") else [given]
     messages = [message for one in prompts for message in model._convert_input(one).to_messages()]
-    return _open_model(parent, model, messages, _plain_options(kwargs), prompts=len(prompts))
+    return _open_model(parent, model, messages, _plain_options(kwargs), prompts=len(prompts), form=form)
+
+
+def _form(original: Callable[..., Any], model: Any, many: bool) -> str:
+    """What the caller of an entry is given."""
+    one = "text" if isinstance(model, BaseLLM) else "message"
+    if not many:
+        return one
+    return f"{one}s" if original.__name__ in ("batch", "abatch") else f"many {one}s"
 
 
 def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,16 +148,13 @@ def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open_model(
-    parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any], *, prompts: int = 1
+    parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any], *, prompts: int = 1, form: str
 ) -> ModelCall:
     """The call of a model; its client's own retries, which would multiply with every layer above, are off."""
     if parent.node.bound.enforced:
-        for name in ("root_client", "root_async_client"):
-            client = getattr(model, name, None)
-            if client is not None and getattr(client, "max_retries", None):
-                client.max_retries = 0
+        tries_once(model)
     call = model_call(parent, model, messages, options)
-    call.prompts = prompts
+    call.prompts, call.form = prompts, form
     return call
 
 
@@ -162,10 +172,11 @@ def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def produce(inner: ModelCall) -> Iterator[Any]:
             given = input if inner.messages is messages else inner.messages
-            pieces: Iterator[Any] = original(self, given, config, stop=stop, **inner.options)
-            return pieces if is_base(original) else setting_each(inside, self, pieces)
+            ask, subject = asked(original, self, inner)
+            pieces: Iterator[Any] = ask(given, config, stop=stop, **inner.options)
+            return pieces if subject is None else setting_each(inside, subject, pieces)
 
-        yield from stream_inner(_open_model(parent, self, messages, kwargs), produce, _folded)
+        yield from stream_inner(_open_model(parent, self, messages, kwargs, form="chunk"), produce, _folded)
 
     return stream
 
@@ -185,10 +196,11 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def produce(inner: ModelCall) -> AsyncIterator[Any]:
             given = input if inner.messages is messages else inner.messages
-            pieces: AsyncGenerator[Any, None] = original(self, given, config, stop=stop, **inner.options)
-            return pieces if is_base(original) else asetting_each(inside, self, pieces)
+            ask, subject = asked(original, self, inner)
+            pieces: AsyncGenerator[Any, None] = ask(given, config, stop=stop, **inner.options)
+            return pieces if subject is None else asetting_each(inside, subject, pieces)
 
-        async for piece in astream_inner(_open_model(parent, self, messages, kwargs), produce, _folded):
+        async for piece in astream_inner(_open_model(parent, self, messages, kwargs, form="chunk"), produce, _folded):
             yield piece
 
     return astream
@@ -206,8 +218,8 @@ def _events(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return original(self, input, *args, **kwargs)
-        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs)
-        return run_inner(call, lambda inner: original(self, input, *args, **kwargs))
+        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs, form="")
+        return run_inner(call, lambda inner: asked(original, self, inner)[0](input, *args, **kwargs))
 
     return stream_v3
 
@@ -218,8 +230,8 @@ def _aevents(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return await original(self, input, *args, **kwargs)
-        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs)
-        return await arun_inner(call, lambda inner: original(self, input, *args, **kwargs))
+        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs, form="")
+        return await arun_inner(call, lambda inner: asked(original, self, inner)[0](input, *args, **kwargs))
 
     return astream_v3
 
@@ -230,8 +242,8 @@ def _completion(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return original(self, prompts, *args, **kwargs)
-        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs, prompts=len(prompts))
-        return run_inner(call, lambda inner: original(self, prompts, *args, **kwargs))
+        call = _open_texts(parent, self, prompts, kwargs)
+        return run_inner(call, lambda inner: asked(original, self, inner)[0](prompts, *args, **kwargs))
 
     return generate
 
@@ -242,10 +254,15 @@ def _acompletion(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return await original(self, prompts, *args, **kwargs)
-        call = _open_model(parent, self, [HumanMessage(p) for p in prompts], kwargs, prompts=len(prompts))
-        return await arun_inner(call, lambda inner: original(self, prompts, *args, **kwargs))
+        call = _open_texts(parent, self, prompts, kwargs)
+        return await arun_inner(call, lambda inner: asked(original, self, inner)[0](prompts, *args, **kwargs))
 
     return agenerate
+
+
+def _open_texts(parent: Call, model: BaseLLM, prompts: list[str], options: Mapping[str, Any]) -> ModelCall:
+    messages = [HumanMessage(one) for one in prompts]
+    return _open_model(parent, model, messages, options, prompts=len(prompts), form="many texts")
 
 
 def _streamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -257,10 +274,11 @@ def _streamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
             return
 
         def produce(inner: ModelCall) -> Iterator[Any]:
-            pieces: Iterator[Any] = original(self, input, *args, **kwargs)
-            return pieces if is_base(original) else setting_each(inside, self, pieces)
+            ask, subject = asked(original, self, inner)
+            pieces: Iterator[Any] = ask(input, *args, **kwargs)
+            return pieces if subject is None else setting_each(inside, subject, pieces)
 
-        yield from stream_inner(_open_entry(parent, self, input, kwargs, many=False), produce, "".join)
+        yield from stream_inner(_open_entry(parent, self, input, kwargs, "text"), produce, "".join)
 
     return stream
 
@@ -276,10 +294,11 @@ def _astreamed_text(original: Callable[..., Any]) -> Callable[..., Any]:
             return
 
         def produce(inner: ModelCall) -> AsyncIterator[Any]:
-            pieces: AsyncGenerator[Any, None] = original(self, input, *args, **kwargs)
-            return pieces if is_base(original) else asetting_each(inside, self, pieces)
+            ask, subject = asked(original, self, inner)
+            pieces: AsyncGenerator[Any, None] = ask(input, *args, **kwargs)
+            return pieces if subject is None else asetting_each(inside, subject, pieces)
 
-        async for piece in astream_inner(_open_entry(parent, self, input, kwargs, many=False), produce, "".join):
+        async for piece in astream_inner(_open_entry(parent, self, input, kwargs, "text"), produce, "".join):
             yield piece
 
     return astream
