@@ -11,7 +11,7 @@ import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 
-from governance import Sidecar, SideEffect, declares, govern
+from governance import Contract, Sidecar, SideEffect, declares, govern
 from tests.attacks.answers import LOCAL, asked, paying
 from tests.attacks.bank import Bank
 
@@ -68,3 +68,15 @@ def ruled(sidecar: Sidecar) -> Callable[..., Any]:
 @pytest.fixture
 def bank(tmp_path: Path) -> Iterator[Bank]:
     yield Bank(tmp_path / "books")
+
+
+@pytest.fixture
+def put(tmp_path: Path, sidecar: Sidecar, one: Any) -> Callable[..., Any]:
+    """Governs a graph of one node, under rules."""
+
+    def make(node: Any, contract: Contract, rules: str = "", **options: Any) -> Any:
+        path = tmp_path / "sidecar.toml"
+        path.write_text(rules)
+        return govern(one(node, **options), contracts={"n": contract}, policy=path, sidecar=sidecar)
+
+    return make

@@ -24,11 +24,12 @@ class Stage:
         self.unused = Sidecar(ledger=folder / "unused.db")
         self.contracts: Any = MAY
         self.rules: dict[str, Any] = {}
+        self.policy: dict[str, Any] = {}
         self.mode: Any = None
 
     def govern(self, graph: Any, sidecar: Sidecar) -> Any:
         ledger = LedgerPolicy(**{"payloads": "all", **self.rules})
-        policy = Policy(ledger=ledger, approvals=ApprovalPolicy(local_operators=("ann",)))
+        policy = Policy(ledger=ledger, approvals=ApprovalPolicy(local_operators=("ann",)), **self.policy)
         return govern(graph, contracts=self.contracts, policy=policy, sidecar=sidecar, mode=self.mode)
 
     def recorded(self, graph: Any) -> Any:
