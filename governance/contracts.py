@@ -272,6 +272,11 @@ class Contract:
     def isolates(self) -> bool:
         return self.on_failure == "isolate"
 
+    @property
+    def outlives(self) -> bool:
+        """Whether it says what follows the last attempt of its node."""
+        return self.isolates or self.fallback is not None
+
     def tool(self, name: str) -> Tool | None:
         """The rule for a tool, or None when the node may not call it."""
         found = self.tools.get(name)

@@ -145,7 +145,7 @@ class Governance:
     @cached_property
     def outlives_failures(self) -> bool:
         """Whether any contract says what follows the failure of a node."""
-        return any(one.isolates or one.fallback is not None for one in self.contracts.values())
+        return any(one.outlives for one in self.contracts.values())
 
     @cached_property
     def _has_tools(self) -> bool:
@@ -217,8 +217,7 @@ class Governance:
 
     def _node_filters(self, contract: Contract) -> list[Filter]:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
-        follows = contract.isolates or contract.fallback is not None
-        chain: list[Filter] = [*([attempted] if follows else ()), self.records.node, node_authority]
+        chain: list[Filter] = [*([attempted] if contract.outlives else ()), self.records.node, node_authority]
         if self.policy.retries is not None:
             chain.append(first_tries)
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:

@@ -15,7 +15,7 @@ from langgraph.types import Command
 from governance import canonical
 from governance.answers import given_anew, outcome_for, plain_answer, plain_result, prompt_digest, told
 from governance.call import Effect, Flow, ModelCall, Proceed, ToolCall
-from governance.errors import Unavailable
+from governance.errors import GovernanceError, Unavailable
 from governance.failures import weather
 from governance.fallbacks import Cached, Plain, Stage, model_name
 from governance.falling_back import because, note_refused, note_used
@@ -30,6 +30,8 @@ class Fallback:
     """Tries what the contract names for a dependency, in order, then what operators have set for it."""
 
     def __call__(self, call: ModelCall | ToolCall) -> Flow | None:
+        if isinstance(call, ToolCall) and not call.repeats:
+            return None  # a block of code: nothing can be its result
         several = call.governance.directory.stages(call)
         return self._standing_in(call, several) if several else None
 
@@ -65,8 +67,6 @@ class Fallback:
             if result is not None:
                 note_used(call, call.name, to, because(error))
                 return result
-            if isinstance(call, ModelCall) and call.streamed:
-                return None  # the other one had begun to speak
         return None
 
     def _asked(self, call: ModelCall, model: Any) -> Generator[Effect, Any, Any]:
@@ -84,7 +84,7 @@ class Fallback:
         try:
             return (yield Proceed(other))
         except Exception as error:
-            if not stands_in(other, error):
+            if other.streamed or (isinstance(error, GovernanceError) and not isinstance(error, Unavailable)):
                 raise
             if source.rules.retries is not None:
                 begun(call).fail(asked_by(call, source))  # one more attempt of this request

@@ -27,6 +27,9 @@ from governance.seams.steps import Step
 class Governed(Runnable[Any, Any]):
     """The first step of a governed node: its chain, and inside it the author's code."""
 
+    followed = False
+    """Whether a contract says what follows its last attempt."""
+
     def __init__(self, step: Step) -> None:
         self.step = step
 
@@ -107,6 +110,9 @@ class Governed(Runnable[Any, Any]):
 
 class GovernedSeq(RunnableSeq):
     """What LangGraph runs for a governed node: the chain around the author's code, then the writers."""
+
+    followed = False
+    """Whether a contract says what follows its last attempt."""
 
     def __init__(self, step: Step, node: PregelNode) -> None:
         super().__init__(Governed(step), *node.flat_writers, trace_policy=node.trace_policy)

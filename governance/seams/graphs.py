@@ -49,11 +49,18 @@ def attach(graph: Any, governance: Governance) -> None:
     if (call := current_call()) is not None:
         raise call.node.refuse(AuthorityRefused(f"{call.node.place} tried to govern a graph again", code="operator"))
     _validate(graph, governance)
-    prepare_for_failures(graph, governance)
-    attach_steps(graph, governance, seen=set())
+    attach_steps(graph, governance)
 
 
-def attach_steps(graph: Graph, governance: Governance, *, seen: set[int], nested: bool = False) -> None:
+def attach_steps(graph: Graph, governance: Governance, *, nested: bool = False, above: str = "") -> None:
+    """Seam 1 for a graph and those in it; `above` is the place of the node that it runs in."""
+    followed = _followed(graph, governance, above)
+    _attach_each(graph, governance, seen=set(), nested=nested)
+    for node in followed:
+        node.__dict__["node"].followed = True
+
+
+def _attach_each(graph: Graph, governance: Governance, *, seen: set[int], nested: bool) -> None:
     if id(graph) in seen:
         return
     seen.add(id(graph))
@@ -70,19 +77,24 @@ def attach_steps(graph: Graph, governance: Governance, *, seen: set[int], nested
             _own_retries(graph, node)
         for subgraph in node.subgraphs:
             if isinstance(subgraph, Pregel):
-                attach_steps(subgraph, governance, seen=seen, nested=True)
+                _attach_each(subgraph, governance, seen=seen, nested=True)
 
 
-def prepare_for_failures(graph: Graph, governance: Governance, above: str = "") -> None:
-    """Give every graph a channel whose contracts isolate; nothing where no contract says what follows a failure."""
+def _followed(graph: Graph, governance: Governance, above: str) -> list[PregelNode]:
+    """The nodes whose contracts say what follows their last attempt; their graphs get what an isolation needs."""
     if not governance.outlives_failures:
-        return
+        return []
     last_attempt.install()
-    for _, (inner, _, binding, place) in list(places(graph, governance, above, above)):
+    found: list[PregelNode] = []
+    for _, (inner, node, binding, place) in list(places(graph, governance, above, above)):
         contract = binding.contract(place) if binding is not None and binding.enforcing else None
-        if contract is not None and contract.isolates:
+        if contract is None or not contract.outlives:
+            continue
+        found.append(node)
+        if contract.isolates:
             check_isolation(place, contract, inner)
             give_channel(inner)
+    return found
 
 
 def _chooses(entry: PregelNode) -> bool:

@@ -27,7 +27,7 @@ from governance.filters.attempted import ATTEMPTED
 from governance.isolation import CHANNEL, EffectLeft, beneath_the_living, failure_of, isolates
 from governance.likeness import like
 from governance.seams.failure_channel import keeps, onward
-from governance.seams.governed import GovernedAlone, GovernedSeq
+from governance.seams.governed import GovernedSeq
 from governance.seams.retries import REVISIONS
 
 WANTED: list[tuple[Any, tuple[str, ...]]] = [(_runner, ("run_with_retry", "arun_with_retry"))]
@@ -47,7 +47,7 @@ def install() -> None:
 def _followed(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     def run_with_retry(task: PregelExecutableTask, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(task.proc, (GovernedSeq, GovernedAlone)):
+        if not getattr(task.proc, "followed", False):
             return original(task, *args, **kwargs)
         return chain.run((_attempts,), task, lambda one: original(one, *args, **kwargs))
 
@@ -57,7 +57,7 @@ def _followed(original: Callable[..., Any]) -> Callable[..., Any]:
 def _afollowed(original: Callable[..., Any]) -> Callable[..., Any]:
     @like(original)
     async def arun_with_retry(task: PregelExecutableTask, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(task.proc, (GovernedSeq, GovernedAlone)):
+        if not getattr(task.proc, "followed", False):
             return await original(task, *args, **kwargs)
         return await chain.arun((_attempts,), task, lambda one: original(one, *args, **kwargs))
 

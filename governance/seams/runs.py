@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 from governance.seams import sagas, told
 from governance.seams.declared import Graph
 from governance.seams.execution import final
-from governance.seams.graphs import attach_steps, governance_of, prepare_for_failures, step_of
+from governance.seams.graphs import attach_steps, governance_of, step_of
 from governance.seams.identity import RUN
 
 
@@ -48,7 +48,7 @@ def _enter(graph: Graph, given: Any, config: RunnableConfig | None, *, rewinds: 
     if late and governance.enforcing:
         raise DoorClosed(f"node {late[0]!r} was attached after govern(); govern the graph again", code="late-node")
     if late:
-        attach_steps(graph, governance, seen=set())
+        attach_steps(graph, governance)
     if governance.enforcing:
         _refuse_caches(graph, governance, None)
     conf = _conf(graph, config)
@@ -72,8 +72,7 @@ def _enter_nested(graph: Graph, given: Any, config: RunnableConfig | None, paren
     mapped = CONFIG_KEY_TASK_ID not in given_conf and given_conf.get(CONFIG_KEY_CHECKPOINT_MAP)
     if own is not None and (named.get(CONFIG_KEY_CHECKPOINT_ID) or mapped):
         doors.check_update(governance, parent.session.id, "a rewind to an earlier checkpoint", {})
-    prepare_for_failures(graph, parent.governance, f"{parent.node.place}/")
-    attach_steps(graph, parent.governance, seen=set(), nested=True)
+    attach_steps(graph, parent.governance, nested=True, above=f"{parent.node.place}/")
     _refuse_caches(graph, parent.governance, parent)
 
 

@@ -154,6 +154,22 @@ def test_an_answer_that_says_what_is_wrong_is_no_reason(put: Any) -> None:
     assert [] == other.calls
 
 
+def test_a_model_that_cannot_stand_in_leaves_it_to_the_next(put: Any, rows: Any) -> None:
+    other = ScriptedChatModel([TypeError("no such option")], model_name="second")
+    graph = put(asking(away(), "invoke"), Contract(fallbacks={"first": [other, Plain("not now")]}))
+
+    assert "not now" == graph.invoke({"out": ""})["out"]
+    assert [("second", "TypeError")] == [(row.body["to"], row.body["reason"]) for row in rows("fallback.refused")]
+
+
+def test_a_stream_that_another_model_had_begun_is_not_gone_on_with(put: Any) -> None:
+    other = Breaks(["half an answer"], model_name="second")
+    graph = put(asking(away(), "stream"), Contract(fallbacks={"first": [other, Plain("not now")]}))
+
+    with pytest.raises(ConnectionError):
+        graph.invoke({"out": ""})
+
+
 class Breaks(ScriptedChatModel):
     """Fails when a part of its answer has left."""
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from langchain_core.tools import BaseTool, StructuredTool
 
-from governance import Cached, Contract, Plain, SideEffect, declares
+from governance import Cached, Contract, Plain, SideEffect, declares, effect
+from governance.errors import CircuitOpen
 
 AWAY = ConnectionError("nobody there")
 
@@ -141,3 +142,18 @@ def test_a_tool_call_of_a_model_is_answered_with_a_tool_message(put: Any) -> Non
     put(lambda state: found.append(shop.tool.invoke(call)), contract).invoke({"out": ""})
 
     assert [("closed", "c0", "error")] == [(one.content, one.tool_call_id, one.status) for one in found]
+
+
+def test_a_block_of_code_is_answered_by_nobody(put: Any) -> None:
+    """Its caller wants it done; a text would pass for that."""
+
+    def node(state: Any) -> Any:
+        with effect("look", does=SideEffect("write")):
+            raise AWAY
+
+    rules = "[breaker]\nminimum = 1\nopen = 1000\n"
+    graph = put(node, Contract(tools=["look"], fallbacks={"look": Plain("closed")}), rules)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"out": ""})
+    with pytest.raises(CircuitOpen):
+        graph.invoke({"out": ""})

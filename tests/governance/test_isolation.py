@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from langgraph.graph import START, StateGraph
 
 from governance import Cached, Contract, Plain, Sidecar, govern, isolated
-from governance.errors import ContractError
+from governance.errors import ContractError, DeadlineExceeded, GovernanceError, Unavailable
 from governance.isolation import isolates
 from governance.plane.explanation import sentence
 from tests.fixtures import State
@@ -101,6 +102,19 @@ def test_an_error_handler_of_langgraph_and_an_isolation_exclude_each_other(sidec
 
     with pytest.raises(ContractError, match="error_handler"):
         govern(graph, contracts={"n": ISOLATES, "*": Contract()}, sidecar=sidecar)
+
+
+def every(kind: type[GovernanceError]) -> Iterator[type[GovernanceError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from every(below)
+
+
+def test_of_what_governance_decides_only_three_kinds_are_a_failure_of_one_node() -> None:
+    """And a class that is added later is none of them until somebody has thought about it."""
+    alone = {*every(Unavailable), DeadlineExceeded}
+
+    assert alone == {kind for kind in every(GovernanceError) if isolates(kind("why"))}
 
 
 def test_what_is_no_error_is_isolated_by_nobody() -> None:
