@@ -74,7 +74,7 @@ class Guard:
     @property
     def args(self) -> tuple[Any, ...]:
         """As on LangGraph's own reader, a partial: a `ToolNode` takes the names of the channels from it."""
-        return None, dict.fromkeys(self.conf[CONFIG_KEY_READ].args[1])
+        return None, dict.fromkeys(name for name in self.conf[CONFIG_KEY_READ].args[1] if name != CHANNEL)
 
     def __call__(self, select: str | Sequence[str], fresh: bool = False) -> Any:
         """The node's code reads what its contract names, as copies; its routers read all of the state."""

@@ -13,7 +13,8 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import InjectedState, ToolNode
 from langgraph.types import Command, RetryPolicy, Send, TimeoutPolicy, interrupt
 
 from governance import Contract, Sidecar, SideEffect, Tool, at_most, declares, govern, isolated
@@ -291,6 +292,29 @@ def test_nobody_reads_failures_without_leave(sidecar: Sidecar) -> None:
         graph = govern(beside(join=join), contracts={"bad": ISOLATES, "*": Contract()}, sidecar=sidecar)
         with pytest.raises(ContractViolation, match="reads_failures"):
             graph.invoke({"did": []})
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_tool_is_given_the_state_and_no_failures(reads: bool, sidecar: Sidecar) -> None:
+    """LangGraph's `ToolNode` reads every channel there is for a tool that asks for the state."""
+    given: list[Any] = []
+
+    @tool
+    def look(state: Annotated[Any, InjectedState]) -> str:
+        """Looks at the state."""
+        given.append(sorted(state))
+        return "seen"
+
+    call = {"type": "tool_call", "name": "look", "args": {}, "id": "c0"}
+    builder = StateGraph(MessagesState)
+    builder.add_node("bad", boom).add_node("ask", lambda state: {}).add_node("tools", ToolNode([look]))
+    builder.add_edge(START, "bad").add_edge("bad", "ask")
+    builder.add_conditional_edges("ask", lambda state: [Send("tools", [call])], ["tools"])
+    contracts = {"bad": ISOLATES, "ask": Contract(), "tools": Contract(tools=["look"], reads_failures=reads)}
+    govern(builder.compile(), contracts=contracts, sidecar=sidecar).invoke({"messages": []})
+
+    assert [] != given
+    assert CHANNEL not in given[0]
 
 
 def test_the_channel_is_in_no_result_and_no_drawing(sidecar: Sidecar) -> None:
