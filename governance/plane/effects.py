@@ -31,9 +31,7 @@ LEASE = 15.0
 BENEATH = "SELECT 1 FROM effects WHERE key >= ? AND key < ? AND state IN ('intent','finished') LIMIT 1"
 LEFT = "SELECT key FROM effects WHERE key > ? AND key < ? AND digest = ? AND state = 'intent' AND lease < ? LIMIT 1"
 RENEWED = "UPDATE effects SET lease=? WHERE key=? AND execution=? AND state IN ('intent','undoing')"
-LEFT_BENEATH = (
-    "SELECT started, tool, key, state FROM effects WHERE key >= ? AND key < ? AND state IN ('intent','finished')"
-)
+ALL_BENEATH = BENEATH.replace("SELECT 1", "SELECT started, tool, key, state").removesuffix(" LIMIT 1")
 COLUMNS = "key, session, digest, state, lease, result_type, result, parked, parked_digest"
 
 
@@ -237,7 +235,7 @@ class Effects:
     def left_beneath(self, place: str) -> list[tuple[str, str, str]]:
         """Tool, place and state of every effect of the node at a place, or of a node in it, oldest first."""
         ranges = ((place + sign, place + chr(ord(sign) + 1)) for sign in (">", "/"))
-        found = sorted(row for one in ranges for row in self.control.rows(LEFT_BENEATH, one))
+        found = sorted(row for one in ranges for row in self.control.rows(ALL_BENEATH, one))
         return [(tool, key, state) for _, tool, key, state in found]
 
     def _at(self, db: sqlite3.Connection, intent: Intent) -> _Row | None:

@@ -13,6 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from governance import (
     Approval,
+    Cached,
     Call,
     Card,
     Compensated,
@@ -21,6 +22,8 @@ from governance import (
     Flow,
     Hold,
     NodeCall,
+    NodeFailure,
+    Plain,
     Policy,
     Principal,
     Proceed,
@@ -38,6 +41,7 @@ from governance import (
     declares,
     from_state,
     govern,
+    isolated,
     load_policy,
     matches,
     one_of,
@@ -91,6 +95,11 @@ governed: CompiledStateGraph[State, None, State, State] = govern(
             timeout=5,
             hosts=["example.org"],
             waives=["types"],
+            fallback={"out": "sorry"},
+            fallbacks={"gpt-5": [Cached(60, shared=True), Plain("not now")]},
+            on_failure="isolate",
+            failure_route="m",
+            reads_failures=True,
         ),
         "legacy": Contract.observe(reason="until we know it"),
     },
@@ -101,6 +110,7 @@ governed: CompiledStateGraph[State, None, State, State] = govern(
     doors="open",
 )
 assert_type(coverage(governed).mode, str)
+assert_type(isolated(), tuple[NodeFailure, ...])
 
 
 # A declared tool keeps its own type.
