@@ -147,6 +147,40 @@ def test_one_fails_one_hangs_and_the_third_completes(
     assert (["deadline"], []) == (gate.late, till.done)
 
 
+def test_a_coroutine_that_hangs_is_left_behind_too(sidecar: Sidecar, till: Any) -> None:
+    """Also one that takes no notice of being cancelled."""
+    late: list[str] = []
+
+    async def hangs(state: Any) -> Any:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(FOREVER)
+        try:
+            await till.refund.ainvoke({"amount": 5})
+        except Refusal as refusal:
+            late.append(refusal.code)
+        return {"did": ["the late one wrote"]}
+
+    async def fails(state: Any) -> Any:
+        raise ValueError("boom")
+
+    async def arun() -> Any:
+        builder = StateGraph(State).add_node("good", good).add_node("bad", fails).add_node("slow", hangs)
+        builder.add_node("join", seen).add_edge(["good", "bad", "slow"], "join")
+        for name in ("good", "bad", "slow"):
+            builder.add_edge(START, name)
+        contracts = {"slow": Contract(on_failure="isolate", timeout=0.3, tools=["refund"]), "bad": ISOLATES}
+        graph = govern(builder.compile(), contracts={**contracts, "join": READS, "good": Contract()}, sidecar=sidecar)
+        result = await graph.ainvoke({"did": []})
+        while not late:
+            await asyncio.sleep(0.01)
+        return result
+
+    result = asyncio.run(arun())
+
+    assert (["good"], ["deadline"], []) == (result["did"], late, till.done)
+    assert [("bad", "error", "ValueError"), ("slow", "deadline", "DeadlineExceeded")] == sorted(result["seen"])
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_branches_of_a_send_fail_alone(mode: str, sidecar: Sidecar, till: Any, gate: Gate) -> None:
     def work(payload: Any) -> Any:
