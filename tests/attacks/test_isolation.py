@@ -150,6 +150,7 @@ def test_one_fails_one_hangs_and_the_third_completes(
 def test_a_coroutine_that_hangs_is_left_behind_too(sidecar: Sidecar, till: Any) -> None:
     """Also one that takes no notice of being cancelled."""
     late: list[str] = []
+    left = asyncio.Event()
 
     async def hangs(state: Any) -> Any:
         with suppress(asyncio.CancelledError):
@@ -158,6 +159,8 @@ def test_a_coroutine_that_hangs_is_left_behind_too(sidecar: Sidecar, till: Any) 
             await till.refund.ainvoke({"amount": 5})
         except Refusal as refusal:
             late.append(refusal.code)
+        finally:
+            left.set()
         return {"did": ["the late one wrote"]}
 
     async def fails(state: Any) -> Any:
@@ -171,8 +174,7 @@ def test_a_coroutine_that_hangs_is_left_behind_too(sidecar: Sidecar, till: Any) 
         contracts = {"slow": Contract(on_failure="isolate", timeout=0.3, tools=["refund"]), "bad": ISOLATES}
         graph = govern(builder.compile(), contracts={**contracts, "join": READS, "good": Contract()}, sidecar=sidecar)
         result = await graph.ainvoke({"did": []})
-        while not late:
-            await asyncio.sleep(0.01)
+        await left.wait()
         return result
 
     result = asyncio.run(arun())
