@@ -24,11 +24,9 @@ What is set about dependencies that fail is in `policy_failures`, about sessions
 from __future__ import annotations
 
 import os
-import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from governance import canonical
 from governance.errors import PolicyError
@@ -138,89 +136,9 @@ class Policy:
 
 
 def load_policy(source: Policy | str | os.PathLike[str] | None) -> Policy:
-    """Read a policy; raises `PolicyError` that names file, table and key."""
+    """Read a policy; raises `PolicyError` that names the file, the line and the key."""
+    from governance.policy_file import read_policy  # which asks the classes above what there is
+
     if source is None:
         return Policy()
-    if isinstance(source, Policy):
-        return source
-    path = Path(source)
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PolicyError(f"policy file {path} does not exist; create it or leave `policy` out") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PolicyError(f"policy file {path} cannot be read: {error}") from error
-    tables: dict[str, Any] = {
-        "ledger": LedgerPolicy,
-        "budget": BudgetPolicy,
-        "loops": LoopPolicy,
-        "approvals": ApprovalPolicy,
-        "tenants": TenantPolicy,
-        "saga": SagaPolicy,
-        **FAILURES,
-        "dependency": DependencyPolicy,
-    }
-    for name in given:
-        if name not in tables:
-            raise PolicyError(f"{path}: unknown table [{name}]; expected one of {', '.join(tables)}")
-    own = given.pop("dependency", None)
-    values = {name: _table(path, name, tables[name], content) for name, content in given.items()}
-    return Policy(**values, dependency=() if own is None else _dependencies(path, own, values))
-
-
-FAILURES: dict[str, Any] = {"retries": RetriesPolicy, "breaker": BreakerPolicy, "bulkhead": BulkheadPolicy}
-
-
-def _dependencies(path: Path, content: Any, general: dict[str, Any]) -> tuple[DependencyPolicy, ...]:
-    """Each with what it sets of its own, on top of the general tables."""
-    if not isinstance(content, dict):
-        raise PolicyError(f"{path}: [dependency] must be a table of tables, not {content!r}")
-    found: dict[str, DependencyPolicy] = {}
-    for name, one in content.items():
-        place = f'dependency."{name}"'
-        if not isinstance(one, dict):
-            raise PolicyError(f"{path}: [{place}] must be a table, not {one!r}")
-        own = {
-            key: _table(path, f"{place}.{key}", FAILURES[key], one[key], general.get(key))
-            for key in FAILURES.keys() & one
-        }
-        plain = {key: value for key, value in one.items() if key not in FAILURES}
-        made = replace(_table(path, place, DependencyPolicy, plain, DependencyPolicy(name=name)), **own)
-        for member in made.known_as:
-            if member in found:
-                raise PolicyError(f'{path}: [{place}] names {member!r}, which [dependency."{found[member].name}"] has')
-            found[member] = made
-    return tuple(dict.fromkeys(found.values()))
-
-
-def _table(path: Path, name: str, kind: type, content: Any, base: Any = None) -> Any:
-    if not isinstance(content, dict):
-        raise PolicyError(f"{path}: [{name}] must be a table, not {content!r}")
-    known = {f.name: str(f.type) for f in fields(kind) if f.name != "name"}
-    values = {}
-    for key, value in content.items():
-        if key not in known:
-            raise PolicyError(f"{path}: unknown key {key!r} in [{name}]; expected one of {', '.join(known)}")
-        values[key] = _value(path, f"{name}.{key}", known[key], value)
-    try:
-        return kind(**values) if base is None else replace(base, **values)
-    except PolicyError as error:
-        raise PolicyError(f"{path}: [{name}] {error.reason}") from error
-
-
-def _value(path: Path, place: str, wanted: str, value: Any) -> Any:
-    if wanted.startswith("tuple"):
-        if isinstance(value, list) and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        raise PolicyError(f"{path}: {place} must be a list of texts, not {value!r}")
-    if wanted.startswith("int"):
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-        raise PolicyError(f"{path}: {place} must be a whole number above 0, not {value!r}")
-    if wanted.startswith("float"):
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
-            return float(value)
-        raise PolicyError(f"{path}: {place} must be a number above 0, not {value!r}")
-    if isinstance(value, str) and value:
-        return value
-    raise PolicyError(f"{path}: {place} must be a text, not {value!r}")
+    return source if isinstance(source, Policy) else read_policy(Path(source))

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from governance.cli import approvals, coverage, demo, effects, ledger, replay, run, saga, stops
+from governance.cli import approvals, coverage, demo, effects, ledger, policy, replay, run, saga, stops
 from governance.cli.exits import CODES, CommandLine
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(saga.app, name="saga")
 app.command("stop")(stops.stop)
 app.command("resume")(stops.resume)
 app.command("status")(stops.status)
+app.add_typer(policy.app, name="policy")
 app.add_typer(ledger.app, name="ledger")
 app.command("replay")(replay.replay)
 app.command("coverage")(coverage.coverage)

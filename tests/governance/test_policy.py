@@ -60,20 +60,28 @@ def test_a_policy_passes_through() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[budgets]", r"sidecar.toml: unknown table \[budgets\]; expected one of ledger, budget, loops, approvals"),
-        ("budget = 3", r"sidecar.toml: \[budget\] must be a table, not 3"),
-        ("[budget]\ntokens = 3", r"unknown key 'tokens' in \[budget\]; expected one of session_tokens, answer_tokens"),
-        ("[budget]\nsession_tokens = 0", r"budget.session_tokens must be a whole number above 0, not 0"),
-        ("[budget]\nsession_tokens = true", r"budget.session_tokens must be a whole number above 0, not True"),
-        ("[budget]\nsession_tokens = 1.5", r"budget.session_tokens must be a whole number above 0, not 1.5"),
-        ("[ledger]\npath = 3", r"ledger.path must be a text, not 3"),
-        ("[ledger]\npath = ''", r"ledger.path must be a text, not ''"),
-        ("[approvals]\nlocal_operators = 'ann'", r"approvals.local_operators must be a list of texts, not 'ann'"),
-        ("[approvals]\nlocal_operators = [1]", r"approvals.local_operators must be a list of texts, not \[1\]"),
-        ("[[", r"policy file .*sidecar.toml cannot be read"),
+        ("\n[budgets]", r"sidecar.toml:2: unknown table \[budgets\]; did you mean 'budget'\?"),
+        ("budget = 3", r"sidecar.toml:1: \[budget\] must be a table, not 3"),
+        ("[budget]\ntokens = 3", r"toml:2: unknown key 'tokens' in \[budget\]; did you mean '\w+_tokens'\?"),
+        ("[budget]\nsession_tokens = 0", r"toml:2: budget.session_tokens must be a whole number above 0, not 0"),
+        ("[budget]\nsession_tokens = true", r"toml:2: budget.session_tokens must be a whole number above 0, not True"),
+        ("budget.session_tokens = 1.5", r"toml:1: budget.session_tokens must be a whole number above 0, not 1.5"),
+        ("ledger = { path = 3 }", r"toml:1: ledger.path must be a text, not 3"),
+        ("[ledger]\n# where\npath = ''", r"toml:3: ledger.path must be a text, not ''"),
+        ("[ledger]\npath = 'x'\npayloads = 'some'", r"toml:3: \[ledger\] payloads must be one of none, calls, all"),
+        ("[ledger]\nredact = [\n'(']", r"toml:2: \[ledger\] .*redact"),
+        ("[ledger]\nmin_free = 'lots'", r"toml:2: \[ledger\] min_free: "),
+        (
+            "[approvals]\nlocal_operators = 'ann'",
+            r"toml:2: approvals.local_operators must be a list of texts, not 'ann'",
+        ),
+        ("[approvals]\nlocal_operators = [1]", r"toml:2: approvals.local_operators must be a list of texts, not \[1\]"),
+        ("[loops]\n[[", r"sidecar.toml:2: this is no TOML: .*, where the file ends"),
+        ("[loops]\nvisits = = 3", r"sidecar.toml:2: this is no TOML: .* in column 10"),
+        ("[loops]\nvisits = 1\nvisits = 2", r"sidecar.toml:3: this is no TOML: .*"),
     ],
 )
-def test_a_mistake_is_named_with_its_place_and_what_was_expected(text: str, words: str, write: Any) -> None:
+def test_a_mistake_is_named_with_its_line_and_what_was_expected(text: str, words: str, write: Any) -> None:
     with pytest.raises(PolicyError, match=words):
         load_policy(write(text))
 

@@ -64,13 +64,16 @@ def test_what_is_not_named_is_off(tmp_path: Path) -> None:
         ("[retries]\nwait = inf", "retries.wait must be a number above 0, not inf"),
         ("[retries]\nwait = true", "retries.wait must be a number above 0, not True"),
         ("[retries]\non = 'Busy'", "retries.on must be a list of texts, not 'Busy'"),
-        ("[retries]\nattempt = 2", r"unknown key 'attempt' in \[retries\]; expected one of attempts, ratio"),
+        ("[retries]\nattempt = 2", r"unknown key 'attempt' in \[retries\]; did you mean 'attempts'\?"),
         ("[breaker]\nfailure_rate = 0", "breaker.failure_rate must be a number above 0, not 0"),
         ("[breaker]\nslow = 'never'", "breaker.slow must be a number above 0, not 'never'"),
-        ("[bulkhead]\nplaces = 3", r"unknown key 'places' in \[bulkhead\]; expected one of concurrent"),
+        ("[bulkhead]\nspots = 3", r"unknown key 'spots' in \[bulkhead\]; known are: concurrent, patience"),
         ("dependency = 3", r"\[dependency\] must be a table of tables, not 3"),
         ("[dependency]\nbank = 3", r'\[dependency."bank"\] must be a table, not 3'),
-        ("[dependency.bank]\nname = 'x'", r"""unknown key 'name' in \[dependency."bank"\]; expected one of members"""),
+        (
+            "[dependency.bank]\nname = 'x'",
+            r"""unknown key 'name' in \[dependency."bank"\]; known are: breaker, bulkhead""",
+        ),
         ("[dependency.bank]\nbreaker = 3", r'\[dependency."bank".breaker\] must be a table, not 3'),
         ("[dependency.bank.breaker]\nwidth = 3", r"""unknown key 'width' in \[dependency."bank".breaker\]"""),
         (
@@ -84,5 +87,5 @@ def test_what_is_not_named_is_off(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_named_by_file_and_key(text: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match=rf"sidecar\.toml: {message}"):
+    with pytest.raises(PolicyError, match=rf"sidecar\.toml:\d+: {message}"):
         load(tmp_path, text)
