@@ -97,7 +97,7 @@ class EffectBlock:
             return None
         call = tool_call(parent, self._tool, self.args, None)
         call.repeats = False
-        return chain.Chain(parent.governance.chain("tool", parent.contract), call)
+        return chain.Chain(call.governance.chain("tool", call.contract), call)
 
     def _begin(self, made: chain.Chain, proceed: Proceed | None) -> None:
         if proceed is None:  # it happened before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import fnmatch
 import inspect
 import os
@@ -11,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from langgraph.constants import START
@@ -50,6 +52,7 @@ from governance.plane.ledger_settings import is_default, key_from_environment, l
 from governance.plane.sagas import Sagas
 from governance.plane.sessions import Session, Sessions
 from governance.policy import LedgerPolicy, Policy, load_policy
+from governance.reload import InForce, PolicyFiles, stamp_of
 from governance.undos import Undos
 
 Mode = Literal["observe", "enforce", "strict"]
@@ -85,6 +88,7 @@ class Sidecar:
         self.sessions = Sessions()
         self.dependencies = Dependencies(clock)
         self.last_answers = LastAnswers(clock)
+        self.policies = PolicyFiles(self.control, self.ledger)
         self._warned = False
         atexit.register(self.close)
 
@@ -118,24 +122,36 @@ class Governance:
         self.enforcing = mode != "observe"
         self.strict = mode == "strict"
         self.contracts = dict(contracts)
-        self.policy = policy
         self.sidecar = sidecar
         self.doors = doors
         self.graph = ""
         """The name of the governed graph: a part of the places of its effects and approvals."""
         self.filters = tuple(filters)
         self.ledger = sidecar.ledger
-        self.ledger.redact_also(policy.ledger.redact)
-        self.records = records_of(policy.ledger)
         self.approvals = sidecar.approvals
         self.effects = sidecar.effects
         self.undos = Undos(contracts)
         self.sagas = sidecar.sagas
         self.budgets = sidecar.budgets
         self.control = sidecar.control
-        self.directory = Directory(policy, sidecar.dependencies)
         self._resolved: dict[str, Contract | None] = {}
+        self.in_force = InForce(self)
+        """Which Governance counts for the next call: another one where the policy has changed."""
+        self._go_by(policy)
+
+    def _go_by(self, policy: Policy) -> None:
+        """Everything that follows from a policy: a changed one makes all of it anew."""
+        self.policy = policy
+        self.ledger.redact_also(policy.ledger.redact)
+        self.records = records_of(policy.ledger)
+        self.directory = Directory(policy, self.sidecar.dependencies)
         self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
+
+    def under(self, policy: Policy) -> Governance:
+        """The same graph under another policy, for calls that begin from now on."""
+        other = copy.copy(self)
+        other._go_by(policy)
+        return other
 
     @property
     def may_act(self) -> bool:
@@ -321,6 +337,8 @@ def govern(
     operator. Raises `ContractError` where a contract is missing or fits nothing, `PolicyError`,
     `UnsupportedVersion`; the graph is then unchanged.
     """
+    file = None if policy is None or isinstance(policy, Policy) else Path(policy).absolute()
+    stamp = None if file is None else stamp_of(file)
     rules = load_policy(policy)
     chosen: Mode = mode or ("observe" if contracts is None else "enforce")
     if chosen not in ("observe", "enforce", "strict"):
@@ -335,6 +353,8 @@ def govern(
     seams.install()
     governance.graph = str(getattr(graph, "name", ""))
     seams.attach(graph, governance)
+    if file is not None and governance.enforcing:
+        sidecar.policies.follow(file, governance, stamp)
     return graph
 
 

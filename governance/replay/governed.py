@@ -61,6 +61,7 @@ def rules_of(own: Governance | None) -> Rules:
     """The rules of a graph; one that nobody governs was observed by the command that ran it."""
     if own is None:
         return Rules(None)
+    own = own.in_force.now
     return Rules(own, own.mode, own.contracts, own.policy, own.filters, own.doors, own.graph)
 
 
@@ -79,12 +80,14 @@ class Replaying(Governance):
         self._substitute = Substitute(watch.calls)
         self._family = family
         self._lock = threading.Lock()
-        family[id(rules.own)] = family[id(self)] = self
+        family[id(self.in_force)] = self
+        if rules.own is not None:
+            family[id(rules.own.in_force)] = self
 
     def counterpart(self, own: Governance) -> Governance:
         """For a graph inside that was governed by itself: its rules, and the files of this replay."""
         with self._lock:
-            found = self._family.get(id(own))
+            found = self._family.get(id(own.in_force))
             return found if found is not None else Replaying(rules_of(own), self.sidecar, self.watch, self._family)
 
     def _build(self, boundary: Boundary, contract: Contract) -> list[Filter]:

@@ -37,7 +37,7 @@ def governance_of(graph: Graph) -> Governance | None:
     for node in graph.nodes.values():
         step = step_of(node)
         if step is not None and step.root is not None:
-            return step.root
+            return step.root.in_force.now
     return None
 
 

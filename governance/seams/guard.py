@@ -174,13 +174,14 @@ def _open_task(func: Any, parent: NodeCall, number: int, args: Any, kwargs: Any)
     metadata, conf = config.get("metadata") or {}, config.get(CONF) or {}
     name = str(metadata.get("langgraph_node") or getattr(func, "__name__", "task"))
     place = f"{parent.place}/{name}"
-    bound = parent.governance.bind(place, UNDECLARED)
+    governance = parent.governance.in_force.now
+    bound = governance.bind(place, UNDECLARED)
     if bound is None:
         raise missing_contract(place, parent)
     info = getattr(conf.get(CONFIG_KEY_RUNTIME), "execution_info", None)
     path = f"{parent.path}/{name}.c{number}"
     call = NodeCall(
-        name, path, EXECUTIONS.next(), parent.governance, parent.session, bound.contract, parent, config,
+        name, path, EXECUTIONS.next(), governance, parent.session, bound.contract, parent, config,
         info.node_attempt if info is not None else 1, {"args": args, "kwargs": kwargs}, False, bound,
     )  # fmt: skip
     call.state, call.scheduled = "running", True

@@ -55,14 +55,14 @@ class Step:
     def bind(self, parent: Call | None) -> Bound | None:
         """What binds this execution, by where it is; None where nothing governs it."""
         if parent is None:
-            return None if self.root is None else self._bound(self.name, self.root, None)
+            return None if self.root is None else self._bound(self.name, self.root.in_force.now, None)
         governance, place = self.binding(parent)
         return self._bound(place, governance, parent)
 
     def binding(self, parent: Call) -> tuple[Governance, str]:
         """Whose contracts bind a nested execution, and the place by which they name it."""
-        governance, place = parent.governance, f"{parent.node.place}/{self.name}"
-        own = None if self.root is None else governance.counterpart(self.root)
+        governance, place = parent.governance.in_force.now, f"{parent.node.place}/{self.name}"
+        own = None if self.root is None else governance.counterpart(self.root).in_force.now
         if own is not None and keeps_its_own(own, governance, place):
             return own, self.name
         return governance, place
@@ -112,6 +112,6 @@ def keeps_its_own(own: Governance, outer: Governance, place: str) -> bool:
 
     Only naming the very place replaces them: a pattern is written for whatever else there is.
     """
-    if own is outer:
+    if own.in_force is outer.in_force:
         return outer.contract(place) is None  # a graph that runs itself: one author wrote name and pattern
     return own.enforcing and not (outer.enforcing and place in outer.contracts)
