@@ -33,6 +33,7 @@ from governance.filters.authority import InnerAuthority, check_tool, node_author
 from governance.filters.breaker import CircuitBreaker
 from governance.filters.budget import Budget
 from governance.filters.bulkhead import BulkheadFilter
+from governance.filters.cards import parked
 from governance.filters.contract import contract_filter
 from governance.filters.effect import EffectFilter
 from governance.filters.fallback import Fallback
@@ -233,12 +234,14 @@ class Governance:
 
     def _node_filters(self, contract: Contract) -> list[Filter]:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
-        chain: list[Filter] = [*([attempted] if contract.outlives else ()), self.records.node, node_authority]
+        asks = contract.approval is not None or bool(contract.gates)
+        first: list[Filter] = [attempted] if contract.outlives else []
+        chain: list[Filter] = [*first, self.records.node, *([parked] if asks else []), node_authority]
         if self.policy.retries is not None:
             chain.append(first_tries)
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
             chain.append(Admission())
-        if contract.approval is not None or contract.gates:
+        if asks:
             chain.append(gates)
         return [*chain, contract_filter]
 

@@ -19,6 +19,7 @@ from governance.call import Call, Effect, Flow, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Approval
 from governance.errors import ApprovalDenied, ContractViolation, GovernanceError
 from governance.filters.authority import check_stops
+from governance.filters.cards import changed_rules, note
 from governance.filters.contract import grant
 from governance.filters.effect import within
 from governance.plane.approvals import Card, Principal
@@ -35,9 +36,15 @@ def standing(call: NodeCall) -> Asking[Card | None]:
     if card is None or card.state == "committed":
         return None
     if card.contract != call.contract.digest:
-        yield Run(lambda: book.supersede(card))
+        yield from superseded(call, card)
         return None
     return card
+
+
+def superseded(call: Call, card: Card) -> Asking[None]:
+    """The question does not stand any more: the contract, or what is proposed, is another one."""
+    old: Card = yield Run(partial(call.governance.approvals.supersede, card))
+    note(call, "approval.superseded", old)
 
 
 def escalated(call: NodeCall, update: Any, reason: str, evidence: Any) -> Asking[Any]:
@@ -52,6 +59,7 @@ def escalated(call: NodeCall, update: Any, reason: str, evidence: Any) -> Asking
             what,
             payload=update,
             contract=call.contract.digest,
+            policy=call.governance.policy.digest,
             proposer=proposer(call),
             rule=call.contract.approval or ESCALATED,
             evidence=evidence,
@@ -103,7 +111,7 @@ class ToolApproval:
         if card is not None and not covers(card, call, canonical.digest(what)):
             # Other arguments than those shown, or other rules: the old answer does not count.
             if card.state != "committed":
-                yield Run(partial(book.supersede, card))
+                yield from superseded(call, card)
             card = None
         if card is None:
             dry_run = effect.dry_run if effect is not None else None
@@ -114,7 +122,7 @@ class ToolApproval:
             card = yield Run(
                 lambda: book.ask(
                     call.session.id, call.path, "tool", what, payload=None,
-                    contract=call.contract.digest, proposer=proposer(call),
+                    contract=call.contract.digest, policy=call.governance.policy.digest, proposer=proposer(call),
                     rule=approval, evidence=evidence, place=where,
                 )
             )  # fmt: skip
@@ -187,7 +195,7 @@ def take(call: Call, card: Card, answer: Any) -> tuple[Card, str]:
             "",
         )
     except GovernanceError as error:
-        return card, error.reason
+        return card, error.reason + changed_rules(call, card)
 
 
 def principal(call: Call, answer: Mapping[str, Any]) -> Principal:
@@ -202,20 +210,4 @@ def principal(call: Call, answer: Mapping[str, Any]) -> Principal:
         "nobody vouches for this answer: decide with `sidecar approvals approve`, let the server authenticate, "
         "or name the operator in [approvals] local_operators",
         code="principal",
-    )
-
-
-def note(call: Call, kind: str, card: Card, refused: str = "") -> None:
-    call.governance.ledger.record(
-        call.session.id,
-        kind,
-        path=call.path,
-        actor=card.principal or card.proposer,
-        body={
-            "card": card.id,
-            "what": card.what,
-            "digest": card.digest,
-            "reason": refused or card.reason,
-            **({} if card.edited is None else {"edited": card.edited}),
-        },
     )

@@ -10,6 +10,7 @@ from langchain_core.messages import ToolMessage
 from governance.call import Call, Effect, Flow, ModelCall, NodeCall, Proceed, Run, ToolCall
 from governance.contracts import Tool
 from governance.errors import Abandoned, ApprovalDenied, AuthorityRefused, Halted, Refusal
+from governance.filters.cards import overruled
 from governance.hosted import hosted
 from governance.tenants import tenant_of
 
@@ -72,10 +73,12 @@ class InnerAuthority:
             else:
                 check_hosted(call)
         except Refusal as refusal:
+            yield from overruled(call, refusal)
             return refused(call, refusal, answerable=AuthorityRefused)
         try:
             return (yield Proceed(call))
         except Refusal as refusal:
+            yield from overruled(call, refusal)
             return refused(call, refusal, answerable=ApprovalDenied)
 
 

@@ -26,7 +26,7 @@ Decision = Literal["approve", "deny", "edit"]
 DECIDED: dict[Decision, State] = {"approve": "approved", "deny": "denied", "edit": "edited"}
 FIELDS = (
     "id, session, path, kind, what, evidence, payload_type, payload, digest, contract, proposer, approvers, "
-    "asked, expires, state, principal, reason, edited, decided, place"
+    "asked, expires, state, principal, reason, edited, decided, place, policy"
 )
 
 
@@ -62,6 +62,7 @@ class Card:
     edited: Any = None
     decided: float | None = None
     place: str = ""
+    policy: str = ""
 
     @property
     def open(self) -> bool:
@@ -103,6 +104,7 @@ class Approvals:
         *,
         payload: Any,
         contract: str,
+        policy: str = "",
         proposer: str,
         rule: Approval,
         evidence: Any = None,
@@ -125,6 +127,7 @@ class Approvals:
             payload=blob,
             digest=canonical.digest(what),
             contract=contract,
+            policy=policy,
             proposer=proposer,
             approvers=tuple(sorted(rule.by or ())),
             asked=now,
@@ -137,7 +140,7 @@ class Approvals:
                 "UPDATE cards SET state='superseded' WHERE session=? AND place=? AND state='pending'",
                 (session, card.place),
             )
-            db.execute(f"INSERT INTO cards({FIELDS}) VALUES({','.join('?' * 20)})", _row(card))
+            db.execute(f"INSERT INTO cards({FIELDS}) VALUES({','.join('?' * 21)})", _row(card))
         self.control.note_card(session, card.id, "pending")
         return card
 
@@ -270,6 +273,7 @@ def _row(card: Card) -> tuple[Any, ...]:
         card.payload_type, card.payload, card.digest, card.contract, card.proposer, json.dumps(card.approvers),
         card.asked, card.expires, card.state, card.principal, card.reason,
         None if card.edited is None else canonical.text(card.edited), card.decided, card.place,
+        card.policy,
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS cards(
     evidence TEXT NOT NULL, payload_type TEXT NOT NULL, payload BLOB NOT NULL, digest TEXT NOT NULL,
     contract TEXT NOT NULL, proposer TEXT NOT NULL, approvers TEXT NOT NULL, asked REAL NOT NULL,
     expires REAL NOT NULL, state TEXT NOT NULL, principal TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT '', edited TEXT, decided REAL, place TEXT NOT NULL) WITHOUT ROWID;
+    reason TEXT NOT NULL DEFAULT '', edited TEXT, decided REAL, place TEXT NOT NULL,
+    policy TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS cards_by_place ON cards(session, place);
 CREATE INDEX IF NOT EXISTS cards_by_state ON cards(state, decided);
 CREATE TABLE IF NOT EXISTS effects(
@@ -58,9 +59,9 @@ CREATE TABLE IF NOT EXISTS steps(
     state TEXT NOT NULL, why TEXT NOT NULL DEFAULT '', shared TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS steps_by_session ON steps(session, n);
 CREATE TABLE IF NOT EXISTS budgets(session TEXT PRIMARY KEY, tokens INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version=2;
+PRAGMA user_version=3;
 """
-VERSION = 2
+VERSION = 3
 MATTERING = (
     "SELECT session, id, state FROM cards WHERE state IN ('pending','approved','edited') "
     "OR (state IN ('denied','expired') AND decided > ?)"
