@@ -18,7 +18,8 @@ local_operators = ["alice"]
 [tenants]
 key = "tenant_id"
 
-What is set about dependencies that fail is in `policy_failures`, about sessions that fail in `policy_saga`.
+What is set about dependencies that fail is in `policy_failures`, about sessions that fail in `policy_saga`,
+about stops that give themselves in `policy_halts`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from governance.errors import PolicyError
 from governance.plane.amounts import size
 from governance.plane.redaction import Redaction
 from governance.policy_failures import BreakerPolicy, BulkheadPolicy, DependencyPolicy, RetriesPolicy, Rules
+from governance.policy_halts import HaltRule
 from governance.policy_saga import SagaPolicy
 
 PAYLOADS = ("none", "calls", "all")
@@ -123,6 +125,7 @@ class Policy:
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None
     dependency: tuple[DependencyPolicy, ...] = ()
+    halt: tuple[HaltRule, ...] = ()
 
     @cached_property
     def failures(self) -> Rules:

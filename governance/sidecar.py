@@ -39,6 +39,7 @@ from governance.filters.effect import EffectFilter
 from governance.filters.fallback import Fallback
 from governance.filters.first_tries import first_tries
 from governance.filters.gate import gates
+from governance.filters.halts import EffectBursts, Halts
 from governance.filters.loops import Loops
 from governance.filters.record_payloads import records_of
 from governance.isolation import EffectLeft
@@ -47,6 +48,7 @@ from governance.plane.budgets import Budgets
 from governance.plane.control import Control
 from governance.plane.dependencies import Dependencies, Dependency
 from governance.plane.effects import Effects
+from governance.plane.halt_rules import HaltCounts
 from governance.plane.last_answers import LastAnswers
 from governance.plane.ledger import Ledger
 from governance.plane.ledger_settings import is_default, key_from_environment, ledger_by
@@ -89,6 +91,7 @@ class Sidecar:
         self.sessions = Sessions()
         self.dependencies = Dependencies(clock)
         self.last_answers = LastAnswers(clock)
+        self.halts = HaltCounts(self.control, clock)
         self.policies = PolicyFiles(self.control, self.ledger)
         self._warned = False
         atexit.register(self.close)
@@ -146,6 +149,7 @@ class Governance:
         self.ledger.redact_also(policy.ledger.redact)
         self.records = records_of(policy.ledger)
         self.directory = Directory(policy, self.sidecar.dependencies)
+        self.halts = Halts(policy.halt) if policy.halt else None
         self._chains: dict[tuple[Boundary, int], tuple[Filter, ...]] = {}
 
     def under(self, policy: Policy) -> Governance:
@@ -223,10 +227,15 @@ class Governance:
             return [self.records.inner]
         middle = [*self._failure_filters(), *middle]
         fallback: list[Filter] = [Fallback()] if contract.fallbacks or self.directory.stands_in else []
+        outer: list[Filter] = [self.records.inner, *self._counting(), INNER_AUTHORITY]
         if boundary == "model":
-            return [self.records.inner, INNER_AUTHORITY, ReusedAnswers(), *fallback, Budget(), *middle]
-        middle = [ReusedReads(), *fallback, EffectFilter(), *middle]
-        return [self.records.inner, INNER_AUTHORITY, Loops(), ToolApproval(), *middle]
+            return [*outer, ReusedAnswers(), *fallback, Budget(), *middle]
+        if self.halts is not None and self.halts.counts_effects:
+            middle = [EffectBursts(self.halts), *middle]
+        return [*outer, Loops(), ToolApproval(), ReusedReads(), *fallback, EffectFilter(), *middle]
+
+    def _counting(self) -> list[Filter]:
+        return [] if self.halts is None else [self.halts]
 
     def _failure_filters(self) -> list[Filter]:
         """The breaker inside the attempts, so that it sees every try; none where no operator has set anything."""
@@ -236,7 +245,9 @@ class Governance:
         """What stands around a node; a filter that has nothing to ask of it is left out."""
         asks = contract.approval is not None or bool(contract.gates)
         first: list[Filter] = [attempted] if contract.outlives else []
-        chain: list[Filter] = [*first, self.records.node, *([parked] if asks else []), node_authority]
+        chain: list[Filter] = [
+            *first, self.records.node, *self._counting(), *([parked] if asks else []), node_authority,
+        ]  # fmt: skip
         if self.policy.retries is not None:
             chain.append(first_tries)
         if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:

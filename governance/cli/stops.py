@@ -26,7 +26,8 @@ from governance.cli.places import (
 )
 from governance.loading import nearest
 from governance.plane.approvals import Approvals, Card
-from governance.plane.control import Control, Stop
+from governance.plane.control import Control
+from governance.plane.stops import Stop
 
 
 class Scope(StrEnum):

@@ -185,6 +185,8 @@ def broken_constraint(rule: Tool, call: ToolCall) -> str | None:
 
 
 def record_answer(call: Call, refusal: Refusal) -> None:
+    if call.governance.halts is not None:
+        call.governance.halts.failed(call, refusal)
     call.governance.ledger.record(
         call.session.id,
         "tool.answered",

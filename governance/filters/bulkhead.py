@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 from governance.call import Call, Effect, Flow, Hold, ModelCall, Proceed, Run, ToolCall
 from governance.errors import Shed
+from governance.filters.authority import check_stops
 from governance.plane.bulkhead import Bulkhead, Place
 from governance.plane.dependencies import Dependency
 
@@ -34,6 +35,7 @@ class BulkheadFilter:
             raise
         finally:
             call.queued = dependency.clock() - began
+        check_stops(call)
         return (yield Proceed(call))
 
     def _taken(self, call: ModelCall | ToolCall, bulkhead: Bulkhead) -> Generator[Effect, None, None]:

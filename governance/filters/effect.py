@@ -81,6 +81,7 @@ class EffectFilter:
         if not (yield Run(lambda: effects.confirm(key, call.execution))):
             raise self._fenced(call, "stood still for longer than its lease before it began")
         try:
+            check_stops(call)  # what came before took its time on disk
             result = yield Proceed(call)
         except Exception:
             yield from self._failed(call, key, nothing_happened=effect.idempotent)

@@ -16,19 +16,18 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from governance.errors import LedgerError
 from governance.operators import refuse_inside
+from governance.plane import stops
 from governance.plane.bell import Bell
+from governance.plane.stops import Scope, Stop, Stops
 from governance.plane.wal import write_ahead
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS stops(
-    scope TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL, by TEXT NOT NULL, at REAL NOT NULL,
-    PRIMARY KEY(scope, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cards(
     id TEXT PRIMARY KEY, session TEXT NOT NULL, path TEXT NOT NULL, kind TEXT NOT NULL, what TEXT NOT NULL,
     evidence TEXT NOT NULL, payload_type TEXT NOT NULL, payload BLOB NOT NULL, digest TEXT NOT NULL,
@@ -75,17 +74,6 @@ GOOD = 0.005
 """Seconds a snapshot is good for, whatever others change: many who ask people must not have it read at each call."""
 
 Work = Callable[[sqlite3.Connection], None]
-Scope = Literal["all", "session", "agent", "tool", "tenant"]
-
-
-class Stop(NamedTuple):
-    """A standing order that something may not run."""
-
-    scope: str
-    name: str
-    reason: str
-    by: str
-    at: float
 
 
 class Control:
@@ -96,13 +84,13 @@ class Control:
     _watcher: threading.Thread | None
     _ended: threading.Event
     _woken: threading.Event
-    _due: deque[Work]
+    _due: deque[tuple[Work, Callable[[], None]]]
     _bell: Bell | None
     _heard: bytes | None
     _good_until: float
     _version: int
     _file: tuple[int, int]
-    _stops: Mapping[tuple[str, str], Stop]
+    _stops: Stops
     _cards: dict[str, dict[str, str]]
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -115,7 +103,7 @@ class Control:
     @property
     def stops(self) -> Mapping[tuple[str, str], Stop]:
         """Snapshot of the standing stops, by (scope, name)."""
-        return self._stops
+        return self._stops.standing
 
     def is_fresh(self) -> bool:
         """Whether the snapshot holds every change that was told of, but for those of the last 5 ms at most."""
@@ -142,12 +130,13 @@ class Control:
                 self._watcher = threading.Thread(target=self._follow, name="sidecar-control", daemon=True)
                 self._watcher.start()
 
-    def soon(self, work: Work) -> None:
+    def soon(self, work: Work, written: Callable[[], None] = lambda: None) -> None:
         """Have the background thread do `work` at once, in a transaction that is told of. Does not block.
 
-        Where the file cannot be written it is tried again at each look, and once more at the end.
+        Where the file cannot be written it is tried again at each look, and once more at the end. `written`
+        is called when it is, before anybody reads the file again.
         """
-        self._due.append(work)
+        self._due.append((work, written))
         self.watch()
         self._woken.set()
 
@@ -185,23 +174,45 @@ class Control:
                 raise
 
     def stop(self, scope: Scope, name: str = "*", *, reason: str, by: str) -> Stop:
-        """Forbid a session, an agent, a tool, a tenant or everything from now on."""
+        """Forbid a session, an agent, a tool, a tenant or everything from now on, in this process at once."""
         refuse_inside("stop something")
         order = Stop(scope, name, reason, by, time.time())
-        with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO stops VALUES(?,?,?,?,?)", order)
-        with self._lock:
-            self._stops = MappingProxyType({**self._stops, (scope, name): order})
+        before = self.stops.get(order.key)
+        self._stops.order(order)
+        try:
+            with self._lock:
+                with self.transaction() as db:
+                    db.execute("INSERT OR REPLACE INTO stops VALUES(?,?,?,?,?)", order)
+                self._stops.written(order.key)
+        except BaseException:
+            self._stops.take_back(order, before)
+            raise
         self._ring()
         return order
+
+    def halt(self, order: Stop) -> bool:
+        """Put a stop in force in this process, and have it written for all others; False where there is one already.
+
+        Does not block. It stands here also while the file cannot be written.
+        """
+        new = self._stops.order(order, again=False)
+        if new:
+            self.soon(partial(self._stops.write, order.key), partial(self._stops.written, order.key))
+        return new
+
+    def lifted(self, scope: str, name: str) -> float:
+        """When a stop was lifted last, as far as this process knows; 0 where none was."""
+        return self._stops.lifts.get((scope, name), 0.0)
 
     def resume(self, scope: Scope, name: str = "*") -> bool:
         """Lift a stop; False when there was none."""
         refuse_inside("lift a stop")
-        with self.transaction() as db:
-            lifted = db.execute("DELETE FROM stops WHERE scope=? AND name=?", (scope, name)).rowcount > 0
+        key, at = (scope, name), time.time()
         with self._lock:
-            self._stops = MappingProxyType({k: v for k, v in self._stops.items() if k != (scope, name)})
+            with self.transaction() as db:
+                lifted = db.execute("DELETE FROM stops WHERE scope=? AND name=?", key).rowcount > 0
+                db.execute("INSERT OR REPLACE INTO lifts VALUES(?,?,?)", (*key, at))
+            lifted = self._stops.lift(key, at) or lifted
         self._ring()
         return lifted
 
@@ -253,7 +264,7 @@ class Control:
         self._db, self._watcher, self._bell = None, None, None
         self._ended, self._woken, self._due = threading.Event(), threading.Event(), deque()
         self._version, self._heard, self._good_until, self._file = -1, None, 0.0, (0, 0)
-        self._stops, self._cards = MappingProxyType({}), {}
+        self._stops, self._cards = Stops(), {}
 
     def _same(self) -> sqlite3.Connection:
         """The connection, to the very file that stands at the path: another one would know nothing of what happened."""
@@ -278,7 +289,7 @@ class Control:
                 write_ahead(db)
                 db.execute("PRAGMA synchronous=FULL")
                 _check_version(db, self.path)
-                db.executescript(SCHEMA)
+                db.executescript(stops.SCHEMA + SCHEMA)
                 self._bell = Bell(self.path.with_name(f"{self.path.name}-bell"))
                 found = os.stat(self.path)
                 self._file = (found.st_dev, found.st_ino)
@@ -313,9 +324,12 @@ class Control:
 
     def _do_what_is_due(self) -> None:
         while self._due:
-            with self.transaction() as db:
-                self._due[0](db)
-                self._version = -1  # SQLite does not count what its own connection writes
+            work, written = self._due[0]
+            with self._lock:
+                with self.transaction() as db:
+                    work(db)
+                    self._version = -1  # SQLite does not count what its own connection writes
+                written()
             self._due.popleft()
             self._ring()
 
@@ -325,11 +339,11 @@ class Control:
         # Before the reading: a change meanwhile must not pass for one that was read.
         heard, self._good_until = self._bell.heard(), time.monotonic() + GOOD
         self._version = db.execute("PRAGMA data_version").fetchone()[0]
-        stops = {(r[0], r[1]): Stop(*r) for r in db.execute("SELECT scope, name, reason, by, at FROM stops")}
         cards: dict[str, dict[str, str]] = {}
         for session, card, state in db.execute(MATTERING, (time.time() - REMEMBERED,)):
             cards.setdefault(session, {})[card] = state
-        self._stops, self._cards, self._heard = MappingProxyType(stops), cards, heard
+        self._stops.read(db)
+        self._cards, self._heard = cards, heard
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

@@ -77,6 +77,7 @@ class Replaying(Governance):
         self.graph = rules.graph
         self.watch = watch
         self.records = Records(watch.nodes, watch.calls, None, watch.rested)
+        self.halts = None  # what they stopped is on record
         self._substitute = Substitute(watch.calls)
         self._family = family
         self._lock = threading.Lock()

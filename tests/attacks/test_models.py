@@ -27,7 +27,7 @@ from pydantic import BaseModel
 
 from governance import Contract, Policy, Sidecar, govern
 from governance.errors import BudgetExceeded, GovernanceError, Halted, Refusal
-from governance.plane.control import Stop
+from governance.plane.stops import Stop
 from governance.policy import BudgetPolicy
 from governance.testing.models import ScriptedChatModel
 
