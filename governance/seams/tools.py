@@ -16,6 +16,7 @@ from governance.call import Call, ToolCall
 from governance.current import CURRENT
 from governance.likeness import like
 from governance.seams.classes import LANGCHAIN, inside, is_base, on_subclass, passing, subclasses
+from governance.seams.last_look import enters_by_langchain, look_last
 from governance.seams.tool_arguments import given_in, handed, known_as, shown
 
 
@@ -34,6 +35,8 @@ def _govern_tool(kind: type) -> None:
         if own is None or (ours and name in ("invoke", "ainvoke")):
             continue  # LangChain's own invoke leads to run, which is governed
         setattr(kind, name, wrap(own))
+    if ours:
+        look_last(kind)
 
 
 def _tool_run(original: Callable[..., Any], *, unwraps: bool) -> Callable[..., Any]:
@@ -100,15 +103,11 @@ def _tool_arguments(original: Callable[..., Any]) -> Callable[..., Any]:
         except Exception:
             call = CURRENT.get()
             # Where the author's own entry stands before LangChain's, it may have done anything already.
-            if isinstance(call, ToolCall) and call.tool is self and _enters_by_langchain(type(self)):
+            if isinstance(call, ToolCall) and call.tool is self and enters_by_langchain(type(self)):
                 call.began = False
             raise
 
     return _to_args_and_kwargs
-
-
-def _enters_by_langchain(kind: type) -> bool:
-    return all(is_base(getattr(kind, name)) for name in ("run", "arun", "invoke", "ainvoke"))
 
 
 def _beneath(self: Any, original: Callable[..., Any], given: Any, args: Any, kwargs: Any) -> Any:
@@ -156,7 +155,7 @@ def _open_tool(
 
 
 WANTED: list[tuple[Any, tuple[str, ...]]] = [
-    (BaseTool, ("run", "arun", "invoke", "ainvoke", "_filter_injected_args", "_to_args_and_kwargs")),
+    (BaseTool, ("run", "arun", "invoke", "ainvoke", "_filter_injected_args", "_to_args_and_kwargs", "_arun")),
 ]
 
 

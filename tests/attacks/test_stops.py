@@ -182,3 +182,56 @@ def test_a_stop_of_a_neighbour_stops_nobody_else(sidecar: Sidecar, till: Any, li
         run(graph)
 
     assert [1] == till.ran("pay")
+
+
+class Last:
+    """The innermost filter: what it does, it does when everything before the tool has passed."""
+
+    at = "tool"
+
+    def __init__(self, act: Callable[[Any], None]) -> None:
+        self.act = act
+
+    def __call__(self, call: Any) -> None:
+        self.act(call)
+
+
+def only_sync(done: list[int]) -> Any:
+    @tool
+    def mark(amount: int) -> str:
+        """Marks."""
+        done.append(amount)
+        return "marked"
+
+    return mark
+
+
+@pytest.mark.parametrize("how", ["sync", "async", "only sync"])
+def test_a_stop_that_comes_after_all_filters_still_comes_before_the_tools_own_code(
+    how: str, sidecar: Sidecar, till: Any, one: Any, rows: Any, operator: Operator
+) -> None:
+    """LangChain does much in between: callbacks, arguments, a turn of the event loop, a thread."""
+    stops, wait = operator
+    done: list[int] = []
+    used = only_sync(done) if how == "only sync" else till.refund
+
+    async def anode(state: Any) -> Any:
+        return {"out": str(await used.ainvoke({"amount": 1}))}
+
+    node = (lambda s: {"out": str(used.invoke({"amount": 1}))}) if how == "sync" else anode
+    contract = Contract(tools=["refund", "mark"])
+    graph = govern(one(node), contracts={"n": contract}, sidecar=sidecar, filters=[Last(wait)])
+    stops("all", "*")
+
+    with pytest.raises(Halted):
+        run(graph, "sync" if how == "sync" else "async")
+
+    assert ([], []) == (till.done, done)
+    assert (how != "only sync") == bool(rows("effect.declined"))
+
+
+def test_a_graph_that_is_observed_is_not_stopped_before_a_tool(sidecar: Sidecar, till: Any, one: Any) -> None:
+    sidecar.control.stop("all", reason="enough", by="alice")
+    graph = govern(one(lambda s: {"out": str(till.pay.invoke({"amount": 1}))}), sidecar=sidecar)
+
+    assert {"out": "pay 1"} == graph.invoke({"out": ""})
