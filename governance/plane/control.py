@@ -337,13 +337,14 @@ class Control:
         db = self._connect()
         assert self._bell is not None
         # Before the reading: a change meanwhile must not pass for one that was read.
-        heard, self._good_until = self._bell.heard(), time.monotonic() + GOOD
+        heard, good_until = self._bell.heard(), time.monotonic() + GOOD
         self._version = db.execute("PRAGMA data_version").fetchone()[0]
         cards: dict[str, dict[str, str]] = {}
         for session, card, state in db.execute(MATTERING, (time.time() - REMEMBERED,)):
             cards.setdefault(session, {})[card] = state
         self._stops.read(db)
-        self._cards, self._heard = cards, heard
+        # Last: until all of it is there, nobody may take the old snapshot for a good one.
+        self._cards, self._heard, self._good_until = cards, heard, good_until
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

@@ -224,6 +224,18 @@ def _isolated(row: Row, body: Mapping[str, Any], word: str) -> str:
     )
 
 
+def _halt(row: Row, body: Mapping[str, Any], word: str) -> str:
+    name = "everything" if body.get("scope") == "all" else f"the {body.get('scope')} {body.get('name')}"
+    return f"A rule of the policy stopped {name}{_because(body.get('reason'))}."
+
+
+def _policy(row: Row, body: Mapping[str, Any], word: str) -> str:
+    if word == "rejected":
+        return f"The policy file {body.get('file')} was not taken up{_because(body.get('reason'))}."
+    changed = [f"{key} from {_json(old)} to {_json(new)}" for key, (old, new) in (body.get("changes") or {}).items()]
+    return f"The policy file {body.get('file')} changed: {', '.join(changed)}."
+
+
 def _other(row: Row, body: Mapping[str, Any], word: str) -> str:
     rest = {k: v for k, v in body.items() if k != "execution" and not _is_payload(v)}
     who = f" by {row['actor']}" if row["actor"] else ""
@@ -248,6 +260,8 @@ _TOLD: dict[str, Callable[[Row, Mapping[str, Any], str], str]] = {
     "bulkhead": _bulkhead,
     "fallback": _fallback,
     "failure.isolated": _isolated,
+    "halt": _halt,
+    "policy": _policy,
 }
 
 

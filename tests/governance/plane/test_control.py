@@ -325,3 +325,29 @@ def test_a_control_file_of_another_version_says_what_to_do(tmp_path: Path) -> No
 
     with pytest.raises(LedgerError, match=r"has version 1, this Sidecar knows version \d; settle what waits in it"):
         Control(tmp_path / "control.db").stop("all", reason="x", by="ann")
+
+
+def test_a_snapshot_that_is_only_being_read_is_not_fresh(tmp_path: Path) -> None:
+    """One call reads the file anew; the others must not go by the old snapshot until that is done."""
+    with closing(Control(tmp_path / "control.db")) as switch, closing(Control(tmp_path / "control.db")) as other:
+        switch.refresh()
+        time.sleep(2 * GOOD)
+        reading, go_on = threading.Event(), threading.Event()
+        read = switch._stops.read
+
+        def slowly(db: sqlite3.Connection) -> None:
+            reading.set()
+            go_on.wait(60)
+            read(db)
+
+        switch._stops.read = slowly  # type: ignore[method-assign]
+        other.stop("all", reason="fire", by="ann")
+        reader = threading.Thread(target=switch.refresh)
+        reader.start()
+        reading.wait(60)
+        fresh = switch.is_fresh()
+        go_on.set()
+        reader.join()
+
+    assert not fresh
+    assert ("all", "*") in switch.stops
