@@ -32,7 +32,7 @@ TARGETS = {
     "rule_processes_p99_ms": Target(100),
 }
 PROCESSES = 3
-TRIALS, QUICK = 100, 25
+TRIALS, QUICK = 100, 10
 Times = list[float]
 
 

@@ -22,8 +22,8 @@ from governance.policy_halts import HaltRule
 
 POLICY = Policy(halt=(HaltRule(when="errors", over=1, within=3600, of="all"),))
 """The second error stops everything."""
-WARM = 3
-"""Calls of each worker after which a trial may begin."""
+WARM = 1
+"""Calls of each worker after which a trial may begin: one with effects takes its time beside so many others."""
 
 
 class State(TypedDict):
