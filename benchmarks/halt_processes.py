@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def started(work: Callable[[Path, Any], None], folder: Path) -> Iterator[Process
     try:
         yield Process(ours)
     finally:
-        ours.send(END)
+        with suppress(OSError):  # it may have ended by itself, which says more
+            ours.send(END)
         process.join()
 
 
