@@ -49,7 +49,7 @@ class Load:
     def begin(self) -> list[Future[None]]:
         """Let all workers run until they are stopped."""
         self.calls = [0] * (self.threads + self.tasks)
-        running = [self._pool.submit(self._sync, graph) for graph in self._graphs[: self.threads]]
+        running = [self._pool.submit(self._sync, number) for number in range(self.threads)]
         if self.tasks:
             running.append(self._pool.submit(asyncio.run, self._together()))
         return running
@@ -67,23 +67,28 @@ class Load:
         """Two governed calls that fail, of which the second trips the rule; when its body did so."""
         for _ in range(2):
             with suppress(ValueError, Halted):
-                self._failing.invoke({"out": ""}, {"configurable": {"thread_id": f"failing {next(self._numbers)}"}})
+                self._failing.invoke({"out": ""}, self._thread())
         return self._erred
 
     def close(self) -> None:
         self._pool.shutdown()
         self.sidecar.close()
 
-    def _sync(self, graph: Any) -> None:
-        with suppress(Halted):
-            graph.invoke({"out": ""}, {"configurable": {"thread_id": f"thread {next(self._numbers)}"}})
+    def _sync(self, number: int) -> None:
+        while self.calls[number] < WARM:  # the lifting of the last stop may not have arrived
+            with suppress(Halted):
+                self._graphs[number].invoke({"out": ""}, self._thread())
 
     async def _together(self) -> None:
-        await asyncio.gather(*(self._async(graph) for graph in self._graphs[self.threads :]))
+        await asyncio.gather(*(self._async(number) for number in range(self.threads, len(self._graphs))))
 
-    async def _async(self, graph: Any) -> None:
-        with suppress(Halted):
-            await graph.ainvoke({"out": ""}, {"configurable": {"thread_id": f"task {next(self._numbers)}"}})
+    async def _async(self, number: int) -> None:
+        while self.calls[number] < WARM:
+            with suppress(Halted):
+                await self._graphs[number].ainvoke({"out": ""}, self._thread())
+
+    def _thread(self) -> Any:
+        return {"configurable": {"thread_id": f"run {next(self._numbers)}"}}
 
     def _worker(self, number: int) -> Any:
         def body(n: int) -> str:

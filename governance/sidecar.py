@@ -70,7 +70,8 @@ class Sidecar:
 
     Everything starts when it is first needed and again after a `fork`; `close` may be called any
     number of times. Give one to several `govern` calls to put them on one record, and to share what is
-    known about dependencies. `clock` is the time of breakers, for simulations that have one of their own.
+    known about dependencies. `clock` is the time of breakers and of `[[halt]]` rules, for simulations that have
+    one of their own.
     """
 
     def __init__(
