@@ -18,6 +18,9 @@ local_operators = ["alice"]
 [tenants]
 key = "tenant_id"
 
+[priorities]
+key = "priority"
+
 What is set about dependencies that fail is in `policy_failures`, about sessions that fail in `policy_saga`,
 about stops that give themselves in `policy_halts`.
 """
@@ -112,6 +115,14 @@ class TenantPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PriorityPolicy:
+    """How a run says how much it matters: `low`, `normal` or `high`."""
+
+    key: str = "priority"
+    """The key in `config["configurable"]`; under a LangGraph server, take one that it sets and callers cannot."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """Everything an operator can set for a graph."""
 
@@ -121,6 +132,7 @@ class Policy:
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     tenants: TenantPolicy | None = None
     saga: SagaPolicy | None = None
+    priorities: PriorityPolicy | None = None
     retries: RetriesPolicy | None = None
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None

@@ -83,6 +83,8 @@ class BulkheadPolicy:
     """Seconds they wait at most; a tenth of that while the line has not been empty for as long."""
     per_agent: int | None = None
     """Places that one agent (a contract's role, else its place) may have of them."""
+    per_tenant: int | None = None
+    """Places that one tenant may have of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,8 +70,8 @@ class Sidecar:
 
     Everything starts when it is first needed and again after a `fork`; `close` may be called any
     number of times. Give one to several `govern` calls to put them on one record, and to share what is
-    known about dependencies. `clock` is the time of breakers and of `[[halt]]` rules, for simulations that have
-    one of their own.
+    known about dependencies; processes on one control file share that too. `clock` is the time of breakers, leases and
+    `[[halt]]` rules, the same for all of them, for simulations that have one of their own.
     """
 
     def __init__(
@@ -94,12 +94,14 @@ class Sidecar:
         self.last_answers = LastAnswers(clock)
         self.halts = HaltCounts(self.control, clock)
         self.policies = PolicyFiles(self.control, self.ledger)
+        self.dependencies = Dependencies(clock, self.control)
         self._warned = False
         atexit.register(self.close)
 
     def close(self) -> None:
         """Write what is queued and end the background threads; a later call starts them again."""
         self.ledger.close()
+        self.dependencies.close()
         self.control.close()
         atexit.unregister(self.close)
 

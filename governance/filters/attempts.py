@@ -11,7 +11,7 @@ from typing import Any
 
 from governance import canonical
 from governance.answers import prompt_digest
-from governance.call import Flow, ModelCall, Proceed, Sleep, ToolCall
+from governance.call import Flow, ModelCall, Proceed, Run, Sleep, ToolCall
 from governance.errors import EffectInDoubt, GovernanceError, RetriesExhausted
 from governance.filters.authority import check_latch, check_stops
 from governance.plane.dependencies import Dependency
@@ -61,6 +61,8 @@ class Attempts:
         """A first try is free and earns a part of a retry; one that another layer makes again is a retry."""
         budget, request = dependency.budget, request_of(call)
         assert budget is not None
+        if budget.short:
+            yield Run(budget.lease)
         if request is None:
             budget.deposit()
             return

@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
-from governance.call import Flow, Hold, ModelCall, Proceed, ToolCall
+from collections.abc import Generator
+from functools import partial
+
+from governance.call import Effect, Flow, Hold, ModelCall, Proceed, Run, ToolCall
 from governance.failures import answered, weather
 from governance.plane.breaker import Breaker, Permit
 from governance.plane.dependencies import Dependency
+from governance.tenants import tenant_of
 
 
 class CircuitBreaker:
-    """Refuses calls while the circuit is open, and tells the breaker how the others ended."""
+    """Refuses calls while a circuit is open, and tells the breakers how the others ended.
+
+    With tenants there are two: a tenant's own, which what is wrong with that tenant alone opens, and one of all.
+    """
 
     def __call__(self, call: ModelCall | ToolCall) -> Flow | None:
         dependency = call.governance.directory.of(call)
-        breaker = dependency.breaker
-        return None if breaker is None else self._guarded(call, dependency, breaker)
+        if dependency.breaker is None:
+            return None
+        tenant = tenant_of(call)
+        own = dependency.breaker_of(tenant) if tenant else None
+        breakers = (dependency.breaker,) if own is None else (own, dependency.breaker)
+        return self._guarded(call, dependency, breakers, tenant)
 
-    def _guarded(self, call: ModelCall | ToolCall, dependency: Dependency, breaker: Breaker) -> Flow:
-        permit = Permit(breaker)
+    def _guarded(
+        self, call: ModelCall | ToolCall, dependency: Dependency, breakers: tuple[Breaker, ...], tenant: str
+    ) -> Flow:
+        permits = [Permit(breaker, tenant) for breaker in breakers]
         call.queued = 0.0
         try:
-            yield Hold(permit)
+            for permit in permits:
+                yield Hold(permit)
+                if permit.open:
+                    yield Run(permit.ask)
             began = dependency.clock()
             try:
                 result = yield Proceed(call)
             except Exception as error:
                 kind = weather(error, dependency.rules.retries.on if dependency.rules.retries else ())
                 failed = True if kind is not None else False if answered(error) else None
-                permit.settle(failed, dependency.clock() - began - call.queued, f"{type(error).__name__}, {kind}")
+                took = dependency.clock() - began - call.queued
+                yield from settled(permits, failed, took, f"{type(error).__name__}, {kind}")
                 raise
-            permit.settle(False, dependency.clock() - began - call.queued)
+            yield from settled(permits, False, dependency.clock() - began - call.queued)
             return result
         finally:
-            told(call, breaker)
+            for breaker in breakers:
+                told(call, breaker)
+
+
+def settled(permits: list[Permit], failed: bool | None, took: float, why: str = "") -> Generator[Effect, None, None]:
+    """Say how a call ended; of probes, all processes are told before it goes on."""
+    for permit in permits:
+        if permit.probes:
+            yield Run(partial(permit.settle, failed, took, why))
+        else:
+            permit.settle(failed, took, why)
 
 
 def told(call: ModelCall | ToolCall, breaker: Breaker) -> None:

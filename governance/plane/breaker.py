@@ -1,77 +1,113 @@
-"""A circuit breaker for one dependency, of this process: closed, open for a while, half-open for a few probes.
+"""A circuit breaker for one dependency: closed, open for a while, half-open for a few probes.
 
-What holds, for threads and asyncio tasks alike: while it is half-open, never more than `probes` calls are
-admitted, and what was admitted in an earlier state says nothing about this one. A probe that ends without
-a word on the dependency (cancelled, the caller's own mistake) gives its leave to the next caller.
+What holds, for threads, asyncio tasks and the processes of one control file alike: while it is half-open,
+never more than `probes` calls are admitted, and what was admitted in an earlier state says nothing about
+this one. A probe that ends without a word on the dependency (cancelled, the caller's own mistake) gives
+its leave to the next caller.
+
+Every process judges by what it sees itself. Where one opens, it is open there at once, and elsewhere at the
+next call. Probes are counted in the control file, and only they: a closed circuit asks nobody, nor does an
+open one until it is time. Where the file cannot be read, each process goes by what it knows.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Protocol
 
-from governance.errors import CircuitOpen
+from governance.errors import CircuitOpen, LedgerError
+from governance.plane.circuit import OVERDUE, Circuit, due, probed, tried, turned
 from governance.plane.window import Window
 from governance.policy_failures import BreakerPolicy
 
 Clock = Callable[[], float]
-OVERDUE = 10
-"""A probe that has not come back after so many times the open interval counts as failed."""
+Change = Callable[[Circuit], Circuit]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Circuit:
-    """What a breaker is and why; a new object after every change, so that `is` tells one from the next."""
+class Shared(Protocol):
+    """Where the processes of an installation keep the circuits that are not closed."""
 
-    state: Literal["closed", "open", "half-open"]
-    reason: str
-    since: float
-    until: float = 0.0
-    """When an open one is tried again; when a half-open one gives its probes up."""
+    def change(self, breaker: Breaker, change: Change) -> None:
+        """Make a change for all (blocking); raises `LedgerError` where that cannot be done."""
+
+    def change_soon(self, breaker: Breaker, change: Change) -> None: ...
 
 
 class Breaker:
     """Opens by the rates of failures and slow answers, and closes when all probes succeed."""
 
-    def __init__(self, name: str, policy: BreakerPolicy, clock: Clock) -> None:
+    def __init__(self, name: str, policy: BreakerPolicy, clock: Clock, shared: Shared | None = None) -> None:
         self.name = name
         self.policy = policy
+        self.key = name
+        """What it is known by in the control file."""
         self._clock = clock
+        self._shared = shared
         self._lock = threading.Lock()
         self._window = Window(policy.window)
-        self._out = 0
-        self._good = 0
         self._news: list[Circuit] = []
+        self._untold = False
+        """Whether others do not know yet that it has opened here."""
         self._circuit = Circuit("closed", "it has not failed yet", clock())
 
     @property
     def circuit(self) -> Circuit:
         return self._circuit
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost with it."""
+        with self._lock:
+            return self._circuit.state == "closed" and not self._window.seen(self._clock()).calls
+
     def news(self) -> list[Circuit]:
-        """What has changed since somebody asked; each change is told once."""
+        """What has changed here since somebody asked; each change is told once."""
         if not self._news:
             return []
         with self._lock:
             news, self._news = self._news, []
         return news
 
+    @property
+    def must_ask(self) -> bool:
+        """Whether leave depends on what other processes do, so that `ask` has to be called instead of `admit`."""
+        circuit = self._circuit
+        if self._shared is None or circuit.state == "closed":
+            return False
+        return due(circuit, self.policy, self._clock())
+
     def admit(self) -> Circuit:
-        """Leave for one call, and the circuit it is a part of; raises `CircuitOpen`."""
+        """Leave for one call, by what this process knows; raises `CircuitOpen`."""
         circuit = self._circuit
         if circuit.state == "closed":
             return circuit
         with self._lock:
-            circuit, now = self._circuit, self._clock()
-            if circuit.state == "open" and now >= circuit.until:
-                circuit = self._turn("half-open", f"{self.policy.open:g} s are over", now)
-            if circuit.state == "half-open" and self._out + self._good < self.policy.probes:
-                self._out += 1
-            elif circuit.state != "closed":
-                raise self._refused(circuit, now)
-            return circuit
+            now = self._clock()
+            granted, circuit = tried(self._circuit, self.policy, now)
+            self._set(circuit)
+        if not granted:
+            raise self._refused(circuit, now)
+        return circuit
+
+    def ask(self) -> Circuit:
+        """Leave for one call, by what all processes know (blocking); raises `CircuitOpen`."""
+        assert self._shared is not None
+        found: list[tuple[bool, Circuit]] = []
+
+        def change(circuit: Circuit) -> Circuit:
+            found[:] = [tried(circuit, self.policy, self._clock())]
+            return found[0][1]
+
+        try:
+            self._shared.change(self, change)
+        except LedgerError:
+            return self.admit()
+        granted, circuit = found[0]
+        if not granted:
+            raise self._refused(circuit, self._clock())
+        return circuit
 
     def check(self) -> None:
         """For those who were admitted and then waited: raises `CircuitOpen` where it has opened meanwhile."""
@@ -79,51 +115,102 @@ class Breaker:
         if circuit.state == "open":
             raise self._refused(circuit, self._clock())
 
-    def settle(self, circuit: Circuit, failed: bool | None, seconds: float, why: str) -> None:
-        """How a call of this circuit ended; None says nothing about the dependency."""
+    def settle(self, circuit: Circuit, failed: bool | None, seconds: float, why: str, tenant: str = "") -> None:
+        """How a call of this circuit ended; None says nothing. Blocks where the circuit is half-open and shared."""
         slow = self.policy.slow is not None and seconds >= self.policy.slow
+        if circuit.state == "half-open":
+            self._settle_probe(circuit, failed, slow, why)
+            return
         with self._lock:
-            if circuit is not self._circuit:
+            if failed is None or circuit.turn != self._circuit.turn:
                 return
             now = self._clock()
-            if circuit.state == "half-open":
-                self._out -= 1
-                if failed is not None:
-                    self._probed(failed, slow, now, why)
-            elif failed is not None:
-                self._window.add(now, failed=failed, slow=slow)
-                if failed or slow:
-                    self._judge(now, why)
+            self._window.add(now, failed=failed, slow=slow, tenant=tenant)
+            reason = self._judged(now, why) if failed or slow else None
+            if reason is not None:
+                self._set(turned("open", reason, self.policy, now))
+                self._untold = self._shared is not None
+        if reason is not None and self._shared is not None:
+            self._shared.change_soon(self, lambda known: known)
 
-    def _probed(self, failed: bool, slow: bool, now: float, why: str) -> None:
-        if failed or slow:
-            self._turn("open", f"a probe failed ({why})" if failed else "a probe was slow", now)
+    def give_back(self, circuit: Circuit) -> None:
+        """A call ended without a word, wherever that was found out: does not block."""
+        if circuit.state != "half-open":
             return
-        self._good += 1
-        if self._good >= self.policy.probes:
-            self._turn("closed", f"{self._good} of {self._good} probes succeeded", now)
+        change = partial(self._probed, circuit, None, False, "")
+        if self._shared is None:
+            self._change_here(change)
+        else:
+            self._shared.change_soon(self, change)
 
-    def _judge(self, now: float, why: str) -> None:
-        rules, seen = self.policy, self._window.seen(now)
-        if seen.calls < rules.minimum:
-            return
-        span = f"of {seen.calls} calls in {rules.window:g} s"
-        if seen.failed >= rules.failure_rate * seen.calls:
-            self._turn("open", f"{seen.failed} {span} failed, the last one: {why}", now)
-        elif rules.slow is not None and seen.slow >= rules.slow_rate * seen.calls:
-            self._turn("open", f"{seen.slow} {span} took {rules.slow:g} s or longer", now)
+    def learn(self, known: Circuit | None) -> None:
+        """What the control file says; None where it has nothing, which is: closed."""
+        with self._lock:
+            known = self._credible(known)
+            if self._untold and (known is None or known.turn != self._circuit.turn):
+                return
+            self._untold = False
+            if known is not None:
+                self._set(known, told=False)
+            elif self._circuit.state != "closed":
+                self._set(turned("closed", "it works again", self.policy, self._clock()), told=False)
 
-    def _turn(self, state: Literal["closed", "open", "half-open"], reason: str, now: float) -> Circuit:
-        lasts = {"closed": 0.0, "open": self.policy.open, "half-open": OVERDUE * self.policy.open}[state]
-        self._window.clear()
-        self._out = self._good = 0
-        self._circuit = Circuit(state, reason, now, now + lasts)
-        self._news.append(self._circuit)
-        return self._circuit
+    def agreed(self, known: Circuit | None, change: Change) -> Circuit:
+        """Make a change to what the control file has, or to what happened here and it does not know yet."""
+        with self._lock:
+            before = self._credible(known)
+            if before is None and (self._untold or self._circuit.state == "closed"):
+                before = self._circuit
+            elif before is None:
+                before = turned("closed", "it works again", self.policy, self._clock())
+            after = change(before)
+            self._set(after, told=after.turn != before.turn)
+            return after
+
+    def _credible(self, known: Circuit | None) -> Circuit | None:
+        """Not what reaches so far ahead that it was written before this machine was started: clocks begin anew then."""
+        if known is not None and known.until - self._clock() > 2 * OVERDUE * self.policy.open:
+            return None
+        return known
+
+    def _settle_probe(self, circuit: Circuit, failed: bool | None, slow: bool, why: str) -> None:
+        change = partial(self._probed, circuit, failed, slow, why)
+        if self._shared is not None:
+            try:
+                self._shared.change(self, change)
+                return
+            except LedgerError:
+                pass
+        self._change_here(change)
+
+    def _change_here(self, change: Change) -> None:
+        with self._lock:
+            self._set(change(self._circuit))
+
+    def _probed(self, of: Circuit, failed: bool | None, slow: bool, why: str, circuit: Circuit) -> Circuit:
+        if of.turn != circuit.turn:
+            return circuit
+        return probed(circuit, self.policy, self._clock(), failed, slow, why)
+
+    def _judged(self, now: float, why: str) -> str | None:
+        """Why it is to be opened. What one tenant alone has trouble with is no trouble of the dependency."""
+        rules, seen, window = self.policy, self._window.seen(now), f"in {self.policy.window:g} s"
+        others = seen.without(self._window.worst(1))
+        if others.calls >= rules.minimum and others.failed >= rules.failure_rate * others.calls:
+            return f"{seen.failed} of {seen.calls} calls {window} failed, the last one: {why}"
+        others = seen.without(self._window.worst(2))
+        if rules.slow is not None and others.calls >= rules.minimum and others.slow >= rules.slow_rate * others.calls:
+            return f"{seen.slow} of {seen.calls} calls {window} took {rules.slow:g} s or longer"
+        return None
+
+    def _set(self, circuit: Circuit, *, told: bool = True) -> None:
+        if circuit.turn != self._circuit.turn:
+            self._window.clear()
+            if told:
+                self._news.append(circuit)
+        self._circuit = circuit
 
     def _refused(self, circuit: Circuit, now: float) -> CircuitOpen:
-        if circuit.state == "half-open" and now >= circuit.until:
-            circuit = self._turn("open", "a probe did not come back", now)
         wait = max(0.0, circuit.until - now)
         when = f"it is tried again in {wait:.1f} s" if circuit.state == "open" else "it is being tried again just now"
         return CircuitOpen(
@@ -135,20 +222,48 @@ class Breaker:
 class Permit:
     """Leave for one call, as a slot that a filter holds: whatever way the call ends, a probe is given back."""
 
-    __slots__ = ("_breaker", "_circuit")
+    __slots__ = ("_breaker", "_circuit", "_lock", "_over", "_tenant")
 
-    def __init__(self, breaker: Breaker) -> None:
+    def __init__(self, breaker: Breaker, tenant: str = "") -> None:
         self._breaker = breaker
+        self._tenant = tenant
+        self._lock = threading.Lock()
         self._circuit: Circuit | None = None
+        self._over = False
 
     def take(self) -> None:
-        self._circuit = self._breaker.admit()
+        """Leave by what this process knows; where others have a say, `ask` has to follow."""
+        if not self._breaker.must_ask:
+            self._circuit = self._breaker.admit()
+
+    @property
+    def open(self) -> bool:
+        """Whether it still has to be asked for."""
+        return self._circuit is None
+
+    @property
+    def probes(self) -> bool:
+        """Whether saying how it ended may block."""
+        return self._circuit is not None and self._circuit.state == "half-open"
+
+    def ask(self) -> None:
+        """Leave by what all know (blocking)."""
+        circuit = self._breaker.ask()
+        with self._lock:
+            if not self._over:
+                self._circuit = circuit
+                return
+        self._breaker.give_back(circuit)  # whoever asked has gone meanwhile
 
     def release(self) -> None:
-        self.settle(None, 0.0)
+        with self._lock:
+            circuit, self._circuit, self._over = self._circuit, None, True
+        if circuit is not None:
+            self._breaker.give_back(circuit)
 
     def settle(self, failed: bool | None, seconds: float, why: str = "") -> None:
         """Say how the call ended; the first word counts."""
-        circuit, self._circuit = self._circuit, None
+        with self._lock:
+            circuit, self._circuit = self._circuit, None
         if circuit is not None:
-            self._breaker.settle(circuit, failed, seconds, why)
+            self._breaker.settle(circuit, failed, seconds, why, self._tenant)

@@ -57,6 +57,12 @@ CREATE TABLE IF NOT EXISTS steps(
     key TEXT PRIMARY KEY, session TEXT NOT NULL, n INTEGER NOT NULL, graph TEXT NOT NULL, path TEXT NOT NULL,
     state TEXT NOT NULL, why TEXT NOT NULL DEFAULT '', shared TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS steps_by_session ON steps(session, n);
+CREATE TABLE IF NOT EXISTS circuits(
+    key TEXT PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL, until REAL NOT NULL,
+    out INTEGER NOT NULL, good INTEGER NOT NULL, turn TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shares(
+    pool TEXT NOT NULL, holder TEXT NOT NULL, held INTEGER NOT NULL, wanted INTEGER NOT NULL, until REAL NOT NULL,
+    PRIMARY KEY(pool, holder)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS budgets(session TEXT PRIMARY KEY, tokens INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version=3;
 """
@@ -97,6 +103,8 @@ class Control:
         self.path = Path(path)
         self.chores: list[Work] = []
         """What the background thread also does each time it looks: short, and mostly nothing."""
+        self.readers: list[Work] = []
+        """What else is read whenever the snapshot is: short, and on no event loop."""
         self._reset()
         _LIVE.add(self)
 
@@ -137,6 +145,10 @@ class Control:
         is called when it is, before anybody reads the file again.
         """
         self._due.append((work, written))
+        self.look()
+
+    def look(self) -> None:
+        """Have the background thread look at once. Does not block."""
         self.watch()
         self._woken.set()
 
@@ -187,7 +199,7 @@ class Control:
         except BaseException:
             self._stops.take_back(order, before)
             raise
-        self._ring()
+        self.ring()
         return order
 
     def halt(self, order: Stop) -> bool:
@@ -213,7 +225,7 @@ class Control:
                 lifted = db.execute("DELETE FROM stops WHERE scope=? AND name=?", key).rowcount > 0
                 db.execute("INSERT OR REPLACE INTO lifts VALUES(?,?,?)", (*key, at))
             lifted = self._stops.lift(key, at) or lifted
-        self._ring()
+        self.ring()
         return lifted
 
     def pending(self, session: str) -> tuple[str, ...]:
@@ -237,12 +249,13 @@ class Control:
             if not known:
                 del cards[session]
             self._cards = cards
-        self._ring()
+        self.ring()
 
     def _unreadable(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"the control file {self.path} cannot be read ({error})", code="control")
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Tell all processes that the snapshot is old; whoever changes what is in it does."""
         bell = self._bell
         if bell is not None:
             bell.ring()
@@ -331,7 +344,7 @@ class Control:
                     self._version = -1  # SQLite does not count what its own connection writes
                 written()
             self._due.popleft()
-            self._ring()
+            self.ring()
 
     def _read(self) -> None:
         db = self._connect()
@@ -343,6 +356,8 @@ class Control:
         for session, card, state in db.execute(MATTERING, (time.time() - REMEMBERED,)):
             cards.setdefault(session, {})[card] = state
         self._stops.read(db)
+        for reader in self.readers:
+            reader(db)
         # Last: until all of it is there, nobody may take the old snapshot for a good one.
         self._cards, self._heard, self._good_until = cards, heard, good_until
 
