@@ -23,14 +23,12 @@ class CircuitBreaker:
         if dependency.breaker is None:
             return None
         tenant = tenant_of(call)
-        own = dependency.breaker_of(tenant) if tenant else None
-        breakers = (dependency.breaker,) if own is None else (own, dependency.breaker)
-        return self._guarded(call, dependency, breakers, tenant)
+        permits = [Permit(dependency.breaker, tenant)]
+        if tenant:
+            permits.insert(0, Permit(dependency.breaker_of(tenant)))
+        return self._guarded(call, dependency, permits)
 
-    def _guarded(
-        self, call: ModelCall | ToolCall, dependency: Dependency, breakers: tuple[Breaker, ...], tenant: str
-    ) -> Flow:
-        permits = [Permit(breaker, tenant) for breaker in breakers]
+    def _guarded(self, call: ModelCall | ToolCall, dependency: Dependency, permits: list[Permit]) -> Flow:
         call.queued = 0.0
         try:
             for permit in permits:
@@ -49,8 +47,8 @@ class CircuitBreaker:
             yield from settled(permits, False, dependency.clock() - began - call.queued)
             return result
         finally:
-            for breaker in breakers:
-                told(call, breaker)
+            for permit in permits:
+                told(call, permit.breaker)
 
 
 def settled(permits: list[Permit], failed: bool | None, took: float, why: str = "") -> Generator[Effect, None, None]:

@@ -147,21 +147,21 @@ class Breaker:
         """What the control file says; None where it has nothing, which is: closed."""
         with self._lock:
             known = self._credible(known)
-            if self._untold and (known is None or known.turn != self._circuit.turn):
-                return
-            self._untold = False
             if known is not None:
+                self._untold = False
                 self._set(known, told=False)
-            elif self._circuit.state != "closed":
+            elif not self._untold and self._circuit.state != "closed":
                 self._set(turned("closed", "it works again", self.policy, self._clock()), told=False)
 
     def agreed(self, known: Circuit | None, change: Change) -> Circuit:
         """Make a change to what the control file has, or to what happened here and it does not know yet."""
         with self._lock:
             before = self._credible(known)
-            if before is None and (self._untold or self._circuit.state == "closed"):
+            if before is not None:
+                self._untold = False
+            elif self._untold or self._circuit.state == "closed":
                 before = self._circuit
-            elif before is None:
+            else:
                 before = turned("closed", "it works again", self.policy, self._clock())
             after = change(before)
             self._set(after, told=after.turn != before.turn)
@@ -222,10 +222,10 @@ class Breaker:
 class Permit:
     """Leave for one call, as a slot that a filter holds: whatever way the call ends, a probe is given back."""
 
-    __slots__ = ("_breaker", "_circuit", "_lock", "_over", "_tenant")
+    __slots__ = ("_circuit", "_lock", "_over", "_tenant", "breaker")
 
     def __init__(self, breaker: Breaker, tenant: str = "") -> None:
-        self._breaker = breaker
+        self.breaker = breaker
         self._tenant = tenant
         self._lock = threading.Lock()
         self._circuit: Circuit | None = None
@@ -233,8 +233,8 @@ class Permit:
 
     def take(self) -> None:
         """Leave by what this process knows; where others have a say, `ask` has to follow."""
-        if not self._breaker.must_ask:
-            self._circuit = self._breaker.admit()
+        if not self.breaker.must_ask:
+            self._circuit = self.breaker.admit()
 
     @property
     def open(self) -> bool:
@@ -248,22 +248,22 @@ class Permit:
 
     def ask(self) -> None:
         """Leave by what all know (blocking)."""
-        circuit = self._breaker.ask()
+        circuit = self.breaker.ask()
         with self._lock:
             if not self._over:
                 self._circuit = circuit
                 return
-        self._breaker.give_back(circuit)  # whoever asked has gone meanwhile
+        self.breaker.give_back(circuit)  # whoever asked has gone meanwhile
 
     def release(self) -> None:
         with self._lock:
             circuit, self._circuit, self._over = self._circuit, None, True
         if circuit is not None:
-            self._breaker.give_back(circuit)
+            self.breaker.give_back(circuit)
 
     def settle(self, failed: bool | None, seconds: float, why: str = "") -> None:
         """Say how the call ended; the first word counts."""
         with self._lock:
             circuit, self._circuit = self._circuit, None
         if circuit is not None:
-            self._breaker.settle(circuit, failed, seconds, why, self._tenant)
+            self.breaker.settle(circuit, failed, seconds, why, self._tenant)

@@ -117,8 +117,8 @@ class Bulkhead:
 
     def shrink(self, held: int) -> int:
         with self._lock:
-            self._places = max(held, min(self._places, len(self._inside)))
-            return self._places
+            self._places = held
+            return max(held, len(self._inside))
 
     def shed(self, why: str) -> Shed:
         return Shed(f"{self.name} has no place for another call: {why}; come back later", dependency=self.name)

@@ -37,7 +37,7 @@ class Owner(Protocol):
         """Use so much from now on; `alone` where nobody else is known to use anything of the pool."""
 
     def shrink(self, held: int) -> int:
-        """Use no more than this from now on, but for what is in use; what that leaves."""
+        """Take into use no more than this from now on; how much is still in use, or may be."""
 
 
 class Share:
@@ -103,14 +103,16 @@ class Shares:
                     return  # somebody else has asked meanwhile
                 others = self._others(db, share, now)
                 free = share.size - sum(held for held, _ in others.values())
+                fair = self._fair(share, others, needed, now)
                 held = min(share.held, free)  # others may have taken over what had lapsed
-                held = min(free, max(held, needed, held + (free - held + 1) // 2))
+                ahead = held + (free - held + 1) // 2  # the next calls need not ask then
+                held = max(held, min(free, fair if fair < needed else max(needed, ahead)))
                 self._write(db, share, held, needed, now)
         except LedgerError as error:
             self._go_on_alone(share, owner, now, error)
             return
         share.denied = now + AGAIN if held < needed else now
-        owner.grow(held, alone=not others)
+        owner.grow(held if fair >= needed else min(held, fair), alone=not others)
         if held < needed:
             self._control.ring()  # whoever has more than its part gives some of it back
 
@@ -129,10 +131,10 @@ class Shares:
             return
         before = [share.held for share, _, _ in fits]
         with self._control.transaction(synced=False) as db:
-            for share, owner, wanted in fits:
-                self._fit(db, share, owner, wanted, now)
-        for share, owner, _ in fits:
-            owner.grow(share.held, alone=False)
+            grown = [self._fit(db, share, owner, wanted, now) for share, owner, wanted in fits]
+        for (share, owner, _), grows in zip(fits, grown, strict=True):
+            if grows:
+                owner.grow(share.held, alone=False)
         if before != [share.held for share, _, _ in fits] or any(share.starved for share, _, _ in fits):
             self._control.ring()
 
@@ -148,8 +150,8 @@ class Shares:
             if share is None or self._holder not in found:
                 continue
             share.contended = len(found) > 1
-            fair = self._fair(share, {holder: wanted for holder, (_, wanted) in found.items()}, now)
             full = sum(held for held, _ in found.values()) >= share.size
+            fair = self._fair(share, found, found[self._holder][1], now)
             if now - share.tended >= AGAIN / 5 and (fair < share.held if full else fair > share.held):
                 share.unfit = True
                 self._control.look()
@@ -166,19 +168,21 @@ class Shares:
         for share in self._all.values():
             share.held, share.until = 0, float("-inf")
 
-    def _fit(self, db: sqlite3.Connection, share: Share, owner: Owner, wanted: int, now: float) -> None:
-        """Make a share what it should be by what everybody wants; it grows only when that is on disk."""
+    def _fit(self, db: sqlite3.Connection, share: Share, owner: Owner, wanted: int, now: float) -> bool:
+        """Make a share what it should be by what everybody wants; whether it grows, once that is on disk."""
         others = self._others(db, share, now)
         free = share.size - sum(held for held, _ in others.values())
-        wants = {self._holder: wanted, **{holder: wants for holder, (_, wants) in others.items()}}
-        fair = self._fair(share, wants, now)
-        held = min(share.held, free)  # others may have taken over what had lapsed
-        held = owner.shrink(fair) if fair < held else min(free, max(held, fair))
+        fair = self._fair(share, others, wanted, now)
+        held = min(share.held, free)
+        shrinks = fair < held
+        held = min(held, owner.shrink(fair)) if shrinks else min(free, fair)
         share.starved = held < fair
         self._write(db, share, held, wanted, now)
+        return not shrinks
 
-    def _fair(self, share: Share, wants: Mapping[str, int], now: float) -> int:
-        return divided(share.size, wants, int(now / LEASE))[self._holder]
+    def _fair(self, share: Share, others: Mapping[str, tuple[int, int]], wanted: int, now: float) -> int:
+        wants = {holder: wants for holder, (_, wants) in others.items()}
+        return divided(share.size, {**wants, self._holder: wanted}, int(now / LEASE))[self._holder]
 
     def _others(self, db: sqlite3.Connection, share: Share, now: float) -> dict[str, tuple[int, int]]:
         rows = db.execute(LIVE, (share.pool, self._holder, now, now + 2 * LEASE))
