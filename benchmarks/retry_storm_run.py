@@ -18,6 +18,7 @@ import random
 import sqlite3
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict
@@ -26,6 +27,7 @@ from langchain_core.tools import StructuredTool
 from langgraph.graph import END, START, StateGraph
 
 from governance import Contract, Sidecar, SideEffect, declares, govern
+from governance.plane.control import REFRESH, Control
 from governance.reruns import JITTER
 
 BREAKER = """
@@ -61,21 +63,45 @@ def experiment(folder: Path) -> ModuleType:
     return module
 
 
-class Fleet:
-    """Several governed graphs that share one dependency; requests go to one after the other."""
+async def looking(control: Control, loop: asyncio.AbstractEventLoop) -> None:
+    """What the thread of a control file does, on the loop whose clock it would not know."""
 
-    def __init__(self, sim: ModuleType, dep: Any, folder: Path, graphs: int, rules: str) -> None:
+    def turn() -> None:
+        control._turn(threading.Event())
+
+    control.watch = lambda: None  # type: ignore[method-assign]
+    control.look = lambda: loop.call_soon(turn) and None  # type: ignore[method-assign]
+    while True:
+        turn()
+        await asyncio.sleep(REFRESH)
+
+
+class Fleet:
+    """Several governed graphs that share one dependency; requests go to one after the other.
+
+    Each of `processes` has a Sidecar of its own on the one control file, as a process would.
+    """
+
+    def __init__(self, dep: Any, folder: Path, graphs: int, rules: str, processes: int = 1) -> None:
         policy = folder / "sidecar.toml"
         policy.write_text(rules, encoding="utf-8")
-        self.sidecar = Sidecar(ledger=folder / "ledger.db", clock=sim.loop_t)
-        # On a virtual clock time runs on while a thread works: what a first call waits for is done before.
-        self.sidecar.control.refresh()
-        self.sidecar.ledger.record("before", "run.begun")
-        self.sidecar.ledger.flush()
-        self.graphs = [self._graph(dep, policy, number) for number in range(graphs)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self.sidecars = [self._sidecar(folder) for _ in range(processes)]
+        graphs = max(graphs, processes)
+        self.graphs = [self._graph(dep, policy, number, self.sidecars[number % processes]) for number in range(graphs)]
         self._next = itertools.cycle(self.graphs)
 
-    def _graph(self, dep: Any, policy: Path, number: int) -> Any:
+    def _sidecar(self, folder: Path) -> Sidecar:
+        loop = asyncio.get_running_loop()
+        sidecar = Sidecar(ledger=folder / "ledger.db", clock=loop.time)
+        # On a virtual clock time runs on while a thread works: what a first call waits for is done before.
+        sidecar.control.refresh()
+        sidecar.ledger.record("before", "run.begun")
+        sidecar.ledger.flush()
+        self._tasks.append(loop.create_task(looking(sidecar.control, loop)))
+        return sidecar
+
+    def _graph(self, dep: Any, policy: Path, number: int, sidecar: Sidecar) -> Any:
         async def ask() -> str:
             return str(await dep.call())
 
@@ -86,15 +112,16 @@ class Fleet:
 
         builder = StateGraph(State).add_node("call", call).add_edge(START, "call").add_edge("call", END)
         graph = builder.compile(name=f"g{number}")
-        return govern(graph, contracts={"call": Contract(tools=["ask"])}, policy=policy, sidecar=self.sidecar)
+        return govern(graph, contracts={"call": Contract(tools=["ask"])}, policy=policy, sidecar=sidecar)
 
     async def ainvoke(self, given: Any) -> Any:
         return await next(self._next).ainvoke(given)
 
     def rows(self) -> dict[str, int]:
         """What was put on record, by its kind."""
-        self.sidecar.ledger.flush()
-        with sqlite3.connect(self.sidecar.ledger.path) as db:
+        for sidecar in self.sidecars:
+            sidecar.ledger.flush()
+        with sqlite3.connect(self.sidecars[0].ledger.path) as db:
             return dict(db.execute("SELECT kind, count(*) FROM events GROUP BY kind"))
 
 
@@ -117,6 +144,7 @@ def main() -> None:
     parser.add_argument("--scenario", required=True, help=f"{', '.join(POLICIES)}, or one that the experiment knows")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--graphs", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="Sidecars on one control file, among the graphs")
     parser.add_argument("--failing", type=float, default=0.0, help="share of calls that fail, instead of an overload")
     options = parser.parse_args()
     sim: Any = experiment(options.data)
@@ -131,21 +159,22 @@ def main() -> None:
             flaky(dep, sim, options.failing)
         if scenario not in POLICIES:
             return build(scenario, dep)
-        fleets.append(Fleet(sim, dep, folder, options.graphs, POLICIES[scenario]))
+        fleets.append(Fleet(dep, folder, options.graphs, POLICIES[scenario], options.processes))
         return fleets[0]
 
-    end, off_loop = os._exit, asyncio.to_thread
+    end = os._exit
 
-    async def counted(*args: Any, **kwargs: Any) -> Any:
+    async def at_once(work: Any, *args: Any, **kwargs: Any) -> Any:
+        """Work of a thread takes no time on the virtual clock."""
         threads.append(1)
-        return await off_loop(*args, **kwargs)
+        return work(*args, **kwargs)
 
     def ended(code: int) -> None:
         for fleet in fleets:
             print(json.dumps({**fleet.rows(), "threads": len(threads)}), flush=True)
         end(code)
 
-    asyncio.to_thread = counted  # type: ignore[assignment]  # counts what leaves the virtual clock
+    asyncio.to_thread = at_once  # type: ignore[assignment]
     sim.build, os._exit = built, ended  # type: ignore[assignment]  # our graph in the published experiment
     with asyncio.Runner(loop_factory=sim.VLoop) as runner:
         runner.run(sim.main(options.scenario, options.seed))

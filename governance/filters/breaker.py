@@ -6,10 +6,13 @@ from collections.abc import Generator
 from functools import partial
 
 from governance.call import Effect, Flow, Hold, ModelCall, Proceed, Run, ToolCall
-from governance.failures import answered, weather
+from governance.failures import answered, status_of, weather
 from governance.plane.breaker import Breaker, Permit
 from governance.plane.dependencies import Dependency
 from governance.tenants import tenant_of
+
+LOCKED_OUT = (401, 403)
+"""A dependency that says so works; but for the tenant whose key it is, it does not."""
 
 
 class CircuitBreaker:
@@ -25,7 +28,7 @@ class CircuitBreaker:
         tenant = tenant_of(call)
         permits = [Permit(dependency.breaker, tenant)]
         if tenant:
-            permits.insert(0, Permit(dependency.breaker_of(tenant)))
+            permits.append(Permit(dependency.breaker_of(tenant)))
         return self._guarded(call, dependency, permits)
 
     def _guarded(self, call: ModelCall | ToolCall, dependency: Dependency, permits: list[Permit]) -> Flow:
@@ -42,7 +45,10 @@ class CircuitBreaker:
                 kind = weather(error, dependency.rules.retries.on if dependency.rules.retries else ())
                 failed = True if kind is not None else False if answered(error) else None
                 took = dependency.clock() - began - call.queued
-                yield from settled(permits, failed, took, f"{type(error).__name__}, {kind}")
+                yield from settled(permits[:1], failed, took, f"{type(error).__name__}, {kind}")
+                if status_of(error) in LOCKED_OUT:
+                    failed, kind = True, "locked out"
+                yield from settled(permits[1:], failed, took, f"{type(error).__name__}, {kind}")
                 raise
             yield from settled(permits, False, dependency.clock() - began - call.queued)
             return result

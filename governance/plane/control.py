@@ -320,20 +320,22 @@ class Control:
         while not ended.is_set():
             woken.wait(REFRESH)
             woken.clear()
-            try:
-                self._do_what_is_due()
-                with self._lock:
-                    if ended.is_set():
-                        return
-                    # Asked of SQLite itself: whoever rings may have died before.
-                    if self._connect().execute("PRAGMA data_version").fetchone()[0] != self._version:
-                        self._read()
-                    for chore in self.chores:
-                        chore(self._connect())
-            except (LedgerError, sqlite3.Error):
-                pass  # whoever calls next finds the snapshot old, tries to read it, and is told
+            with suppress(LedgerError, sqlite3.Error):  # whoever calls next tries to read it, and is told
+                self._turn(ended)
         with suppress(LedgerError):
             self._do_what_is_due()
+
+    def _turn(self, ended: threading.Event) -> None:
+        """One look of the background thread."""
+        self._do_what_is_due()
+        with self._lock:
+            if ended.is_set():
+                return
+            # Asked of SQLite itself: whoever rings may have died before.
+            if self._connect().execute("PRAGMA data_version").fetchone()[0] != self._version:
+                self._read()
+            for chore in self.chores:
+                chore(self._connect())
 
     def _do_what_is_due(self) -> None:
         while self._due:
