@@ -3,9 +3,10 @@
 Open-loop load on one dependency, on a virtual clock, with real LangGraph graphs: the experiment is in the
 folder that is given (`sim.py`). In the same run stand LangGraph's default retry policy, tenacity, no retries
 at all, and a reference design. All scenarios of a seed begin with the same random numbers and part where
-they act differently, so the number of requests differs a little as well. Figures are the worst of all seeds,
-but for `recovery_s`, the median: three seconds in a row of 90 % of the load are partly luck, for a healthy
-system too. `success_vs_reference` compares the shares of the requests that succeeded.
+they act differently, so the number of requests differs a little as well. Ours runs with 1, 10 and 100 graphs
+that share the dependency, and in three processes (a Sidecar each) that share a control file. Figures are the
+worst of all seeds, but for `recovery_s`, the median: three seconds in a row of 90 % of the load are partly luck,
+for a healthy system too. `success_vs_reference` compares the shares of the requests that succeeded.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Case(NamedTuple):
     seed: int
     graphs: int = 1
     failing: float = 0.0
+    processes: int = 1
 
 
 Result = dict[str, Any]
@@ -56,6 +58,7 @@ def cases(seeds: Iterable[int], *, quick: bool = False) -> list[Case]:
     for seed in seeds:
         found += [Case(scenario, seed) for scenario in RIVALS]
         found += [Case("sidecar", seed, graphs) for graphs in ((1, 100) if quick else (1, 10, 100))]
+        found.append(Case("sidecar", seed, 3, processes=3))
         found.append(Case("sidecar", seed, failing=0.01))
         if not quick:
             found += [Case("sidecar without bulkhead", seed), Case("none", seed, failing=0.01)]
@@ -67,6 +70,7 @@ def run(case: Case, data: Path) -> Result:
     command = [
         sys.executable, "-m", "benchmarks.retry_storm_run", "--data", str(data), "--scenario", case.scenario,
         "--seed", str(case.seed), "--graphs", str(case.graphs), "--failing", str(case.failing),
+        "--processes", str(case.processes),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -108,6 +112,7 @@ def notes_of(results: dict[Case, Result]) -> str:
     ]
     for case, one in results.items():
         name = f"{case.scenario}, 1 % fail" if case.failing else case.scenario
+        name += f", {case.processes} processes" if case.processes > 1 else ""
         amplified = f"{one['amp_before']:.2f} / {one['amp_trigger']:.2f} / {one['amp_after(te..end)']:.2f}"
         goodput = f"{one['goodput_before']:.1f} / {one['goodput_trigger']:.1f} / {one['goodput_last10s']:.1f}"
         recovery = "never" if one["recovery_s"] is None else f"{one['recovery_s']:g} s"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -90,7 +88,8 @@ def test_a_recovery_that_never_came_misses_its_target() -> None:
     assert 0.75 == kept({"node.ended": 3, "node.refused": 1})
 
 
-def test_a_fleet_is_so_many_graphs_on_one_dependency(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_fleet_is_so_many_graphs_on_one_dependency(processes: int, tmp_path: Path) -> None:
     asked: list[str] = []
 
     class Dep:
@@ -98,13 +97,16 @@ def test_a_fleet_is_so_many_graphs_on_one_dependency(tmp_path: Path) -> None:
             asked.append("x")
             return "ok"
 
-    async def several(fleet: Fleet) -> None:
+    async def several() -> Fleet:
+        fleet = Fleet(Dep(), tmp_path, 3, POLICIES["sidecar"], processes)  # type: ignore[arg-type]
         for _ in range(7):
             await fleet.ainvoke({})
+        return fleet
 
-    fleet = Fleet(SimpleNamespace(loop_t=time.monotonic), Dep(), tmp_path, 3, POLICIES["sidecar"])  # type: ignore[arg-type]
-    asyncio.run(several(fleet))
-    fleet.sidecar.close()
+    fleet = asyncio.run(several())
+    for sidecar in fleet.sidecars:
+        sidecar.close()
 
     assert (3, 7) == (len({id(graph) for graph in fleet.graphs}), len(asked))
-    assert ["tool:ask"] == [one.name for one in fleet.sidecar.dependencies.all() if one.name.startswith("tool")]
+    for sidecar in fleet.sidecars:
+        assert ["tool:ask"] == [one.name for one in sidecar.dependencies.all() if one.name.startswith("tool")]

@@ -13,9 +13,11 @@ import pytest
 from governance.errors import Shed
 from governance.plane.bulkhead import Bulkhead, Place
 
+LOW, NORMAL, HIGH = range(3)
 
-def entered(bulkhead: Bulkhead, execution: str) -> Place:
-    place = Place(bulkhead, execution)
+
+def entered(bulkhead: Bulkhead, execution: str, priority: int = NORMAL) -> Place:
+    place = Place(bulkhead, execution, priority)
     place.take()
     return place
 
@@ -35,6 +37,57 @@ def test_one_more_than_may_wait_is_shed_at_once() -> None:
 
     with pytest.raises(Shed, match="shop has no place for another call: 1 calls are at it and 1 wait; come back later"):
         entered(bulkhead, "c")
+
+
+def test_who_matters_more_is_let_in_first() -> None:
+    bulkhead = Bulkhead("shop", 1, 9, 1.0)
+    first = entered(bulkhead, "a", LOW)
+    low, normal, high, higher = (
+        entered(bulkhead, name, level) for name, level in zip("bcde", (0, 1, 2, 2), strict=True)
+    )
+    came = []
+    for _ in range(4):
+        first.release()
+        first = next(one for one in (low, normal, high, higher) if one.granted.done() and one not in came)
+        came.append(first)
+
+    assert [high, higher, normal, low] == came
+
+
+def test_a_full_line_makes_room_for_who_matters_more_by_sending_the_last_of_the_least_away() -> None:
+    bulkhead = Bulkhead("shop", 1, 3, 1.0)
+    entered(bulkhead, "a", LOW)
+    waiting = [entered(bulkhead, name, level) for name, level in zip("bcd", (NORMAL, LOW, LOW), strict=True)]
+    high = entered(bulkhead, "e", HIGH)
+
+    assert [False, False, True] == [one.granted.done() for one in waiting]
+    with pytest.raises(Shed, match="a call of a higher priority took its wait"):
+        waiting[2].wait()
+    waiting[2].release()
+    assert (1, 3) == (bulkhead.inside, bulkhead.waiting)
+    with pytest.raises(Shed):
+        entered(bulkhead, "f", LOW)
+    assert not high.granted.done()
+
+
+def test_equals_do_not_displace_each_other() -> None:
+    bulkhead = Bulkhead("shop", 1, 1, 1.0)
+    entered(bulkhead, "a", HIGH), entered(bulkhead, "b", HIGH)
+
+    with pytest.raises(Shed, match="1 calls are at it and 1 wait"):
+        entered(bulkhead, "c", HIGH)
+
+
+def test_one_that_is_displaced_while_its_task_is_cancelled_loses_no_place() -> None:
+    bulkhead = Bulkhead("shop", 1, 1, 1.0)
+    first, second = entered(bulkhead, "a"), entered(bulkhead, "b")
+    second.granted.cancel()
+    third = entered(bulkhead, "c", HIGH)
+    second.release(), first.release()
+
+    assert third.granted.done()
+    third.release()
+    assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
 
 
 def test_nobody_waits_longer_than_his_patience() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from governance.plane.control import Control
+from governance.plane.dependencies import Dependencies
 from governance.plane.retry_budget import RetryBudget
+from governance.plane.shares import LEASE, TENDED
+from governance.policy_failures import RetriesPolicy, Rules
 
 
 @given(
@@ -64,3 +70,77 @@ def test_a_full_budget_saves_no_more_than_its_burst() -> None:
         budget.deposit()
 
     assert [True, True, False] == [budget.take() for _ in range(3)]
+
+
+class Worker:
+    """A process that makes requests and retries on the control file."""
+
+    def __init__(self, path: Path, now: list[float], ratio: float, burst: int) -> None:
+        self.control = Control(path)
+        self.dependencies = Dependencies(lambda: now[0], self.control)
+        found = self.dependencies.get("shop", Rules(retries=RetriesPolicy(ratio=ratio, burst=burst))).budget
+        assert found is not None
+        self.budget: RetryBudget = found
+
+    def first(self) -> None:
+        if self.budget.short:
+            self.budget.lease()
+        self.budget.deposit()
+
+    def look(self) -> None:
+        with self.control.transaction() as db:
+            self.dependencies._read(db)
+        self.dependencies._tend(db)
+
+
+def test_one_process_alone_has_the_whole_burst(tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "control.db", [0.0], 0.1, 10)
+    worker.first()
+
+    assert 10 == sum(worker.budget.take() for _ in range(20))
+    worker.control.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_all_processes_together_keep_within_the_budget(seed: int, tmp_path: Path) -> None:
+    """Whoever comes later, dies or is frozen: a tenth of all first tries, and one burst."""
+    chance, now, burst, path = random.Random(seed), [0.0], 10, tmp_path / "control.db"
+    workers, frozen = [Worker(path, now, 0.1, burst) for _ in range(3)], -1
+    firsts = retries = 0
+    for step in range(900):
+        number = chance.randrange(3)
+        if step % 20 == 0:
+            now[0] += TENDED
+            for one in {0, 1, 2} - {frozen}:
+                workers[one].look()
+        if step == 300:
+            workers[number].control.close()
+            workers[number] = Worker(path, now, 0.1, burst)
+        if step in (400, 700):
+            frozen = number if step == 400 else -1
+        if number == frozen:
+            continue
+        workers[number].first()
+        firsts += 1
+        retries += sum(workers[number].budget.take() for _ in range(chance.choice([0, 0, 1, 3])))
+        assert retries <= 0.1 * firsts + burst
+
+    assert now[0] > 2 * LEASE
+    assert retries >= 0.05 * firsts  # those who earn can also spend
+    for worker in workers:
+        worker.control.close()
+
+
+def test_what_one_has_saved_up_is_shared_with_who_comes_later(tmp_path: Path) -> None:
+    now = [0.0]
+    first, second = (Worker(tmp_path / "control.db", now, 0.5, 10) for _ in range(2))
+    first.first(), second.first()
+    assert (10, 0) == (first.budget.left, second.budget.left)
+    for _ in range(3):
+        now[0] += TENDED
+        first.look(), second.look()
+    for _ in range(100):
+        first.first(), second.first()
+
+    assert (5, 5) == (first.budget.left, second.budget.left)
+    first.control.close(), second.control.close()

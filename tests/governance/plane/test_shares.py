@@ -244,7 +244,9 @@ def test_a_division_is_whole_and_fair(size: int, wants: list[int], turn: int) ->
 
 
 def test_a_single_place_goes_round() -> None:
-    had = {next(name for name, places in divided(1, {"a": 3, "b": 3, "c": 3}, turn).items() if places) for turn in range(3)}
+    had = {
+        next(name for name, places in divided(1, {"a": 3, "b": 3, "c": 3}, turn).items() if places) for turn in range(3)
+    }
 
     assert {"a", "b", "c"} == had
 
