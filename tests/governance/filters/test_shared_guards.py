@@ -151,7 +151,7 @@ def test_who_matters_more_takes_the_wait_of_who_matters_less(pair: list[Sidecar]
         assert bulkhead is not None
         for number in range(2):
             lows.append(asyncio.create_task(asked(graph, f"low {number}", "low")))
-            await until(lambda: waiting() == number + 1)
+            await until(lambda number=number: bulkhead.waiting == number + 1)
         high = asyncio.create_task(asked(graph, "high", "high"))
         assert "Shed" == await lows[1]
         shop.held.set()
