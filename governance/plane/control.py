@@ -109,6 +109,11 @@ class Control:
         _LIVE.add(self)
 
     @property
+    def lock(self) -> threading.RLock:
+        """Held while this process uses the file: for what has to follow a transaction before the next one."""
+        return self._lock
+
+    @property
     def stops(self) -> Mapping[tuple[str, str], Stop]:
         """Snapshot of the standing stops, by (scope, name)."""
         return self._stops.standing

@@ -54,8 +54,8 @@ class Share:
         self.tended = float("-inf")
         self.wanted = 0
         """What others have been told that we need."""
-        self.contended = self.unfit = self.starved = False
-        """Whether others have a part of the pool; whether ours has to be looked at; whether it is less than is fair."""
+        self.unfit = self.starved = False
+        """Whether it has to be looked at, by what others want; whether it is less than is fair."""
         self._shares = shares
         self._owner = weakref.ref(owner)
 
@@ -97,20 +97,23 @@ class Shares:
         now, owner = self.clock(), share.owner
         if owner is None:
             return
-        try:
-            with self._control.transaction(synced=False) as db:
-                if not share.lapsed and share.held >= needed:
-                    return  # somebody else has asked meanwhile
-                others = self._others(db, share, now)
-                free = share.size - sum(held for held, _ in others.values())
-                fair = self._fair(share, others, needed, now)
-                held = min(share.held, free)  # others may have taken over what had lapsed
-                ahead = held + (free - held + 1) // 2  # the next calls need not ask then
-                held = max(held, min(free, fair if fair < needed else max(needed, ahead)))
-                self._write(db, share, held, needed, now)
-        except LedgerError as error:
-            self._go_on_alone(share, owner, now, error)
-            return
+        with self._control.lock:
+            if not share.lapsed and share.held >= needed:
+                return  # somebody else has asked meanwhile
+            try:
+                self._lease(share, owner, needed, now)
+            except LedgerError as error:
+                self._go_on_alone(share, owner, now, error)
+
+    def _lease(self, share: Share, owner: Owner, needed: int, now: float) -> None:
+        with self._control.transaction(synced=False) as db:
+            others = self._others(db, share, now)
+            free = share.size - sum(held for held, _ in others.values())
+            fair = self._fair(share, others, needed, now)
+            held = min(share.held, free)  # others may have taken over what had lapsed
+            ahead = held + (free - held + 1) // 2  # the next calls need not ask then
+            held = max(held, min(free, fair if fair < needed else max(needed, ahead)))
+            self._write(db, share, held, needed, now)
         share.denied = now + AGAIN if held < needed else now
         owner.grow(held if fair >= needed else min(held, fair), alone=not others)
         if held < needed:
@@ -124,18 +127,21 @@ class Shares:
             if owner is None:
                 self._drop(pool, share)
             elif share.until > float("-inf") and (share.unfit or now - share.tended >= TENDED):
-                share.unfit, share.tended, wanted = False, now, min(owner.demand(), share.size)
-                if wanted != share.wanted or share.contended or share.until - now < LEASE / 2:
+                unfit, share.unfit, share.tended = share.unfit, False, now
+                wanted = min(owner.demand(), share.size)
+                if unfit or wanted != share.wanted or share.until - now < LEASE / 2:
                     fits.append((share, owner, wanted))
         if not fits:
             return
-        before = [share.held for share, _, _ in fits]
-        with self._control.transaction(synced=False) as db:
-            grown = [self._fit(db, share, owner, wanted, now) for share, owner, wanted in fits]
-        for (share, owner, _), grows in zip(fits, grown, strict=True):
-            if grows:
-                owner.grow(share.held, alone=False)
-        if before != [share.held for share, _, _ in fits] or any(share.starved for share, _, _ in fits):
+        with self._control.lock:
+            before = [share.held for share, _, _ in fits]
+            with self._control.transaction(synced=False) as db:
+                grown = [self._fit(db, share, owner, wanted, now) for share, owner, wanted in fits]
+            for (share, owner, _), grows in zip(fits, grown, strict=True):
+                if grows:
+                    owner.grow(share.held, alone=False)
+            after = [share.held for share, _, _ in fits]
+        if before != after or any(share.starved for share, _, _ in fits):
             self._control.ring()
 
     def read(self, db: sqlite3.Connection) -> None:
@@ -149,12 +155,12 @@ class Shares:
             share = self._all.get(pool)
             if share is None or self._holder not in found:
                 continue
-            share.contended = len(found) > 1
             full = sum(held for held, _ in found.values()) >= share.size
             fair = self._fair(share, found, found[self._holder][1], now)
-            if now - share.tended >= AGAIN / 5 and (fair < share.held if full else fair > share.held):
+            if fair < share.held if full else fair > share.held:
                 share.unfit = True
-                self._control.look()
+                if now - share.tended >= AGAIN / 5:
+                    self._control.look()
 
     def close(self) -> None:
         """Give everything back."""
@@ -176,7 +182,7 @@ class Shares:
         held = min(share.held, free)
         shrinks = fair < held
         held = min(held, owner.shrink(fair)) if shrinks else min(free, fair)
-        share.starved = held < fair
+        share.starved, share.unfit = held < fair, held > fair  # the rest is given back as calls end
         self._write(db, share, held, wanted, now)
         return not shrinks
 

@@ -7,11 +7,15 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from governance.errors import Shed
 from governance.plane.bulkhead import Bulkhead, Place
+from governance.plane.control import Control
+from governance.plane.dependencies import Dependencies
+from governance.policy_failures import BulkheadPolicy, Rules
 
 LOW, NORMAL, HIGH = range(3)
 
@@ -197,3 +201,58 @@ def test_cancelled_tasks_lose_no_place() -> None:
         asyncio.run(all_of_them())
 
     assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
+
+
+def test_threads_of_several_processes_never_overfill_it_while_places_go_to_and_fro(tmp_path: Path) -> None:
+    """Leases are taken and given back by one thread while others enter and leave."""
+    rules, over = Rules(bulkhead=BulkheadPolicy(concurrent=5, queue=100, patience=0.02)), threading.Event()
+    inside, most, lock = [0], [0], threading.Lock()
+    workers = []
+    for _ in range(3):
+        control = Control(tmp_path / "control.db")
+        workers.append((control, Dependencies(time.monotonic, control)))
+
+    def caller(number: int) -> bool:
+        bulkhead = workers[number % 3][1].get("shop", rules).bulkhead
+        assert bulkhead is not None
+        while bulkhead.short:
+            bulkhead.lease()
+        place = Place(bulkhead, str(number))
+        try:
+            place.take()
+            place.wait()
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            time.sleep(0.001)
+            with lock:
+                inside[0] -= 1
+            return True
+        except Shed:
+            return False
+        finally:
+            place.release()
+
+    def looking(control: Control, dependencies: Dependencies) -> None:
+        while not over.is_set():
+            assert dependencies._guards.shares is not None
+            for share in list(dependencies._guards.shares._all.values()):
+                share.unfit = True
+            with control.lock:
+                dependencies._read(control._connect())
+                dependencies._tend(control._connect())
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=looking, args=worker) for worker in workers]
+    for thread in threads:
+        thread.start()
+    with ThreadPoolExecutor(24) as pool:
+        served = sum(pool.map(caller, range(1_500)))
+    over.set()
+    for thread in threads:
+        thread.join()
+    for control, _ in workers:
+        control.close()
+
+    assert served > 0
+    assert most[0] <= 5
