@@ -28,12 +28,13 @@ class CircuitBreaker:
         tenant = tenant_of(call)
         permits = [Permit(dependency.breaker, tenant)]
         if tenant:
-            permits.append(Permit(dependency.breaker_of(tenant)))
+            permits.insert(0, Permit(dependency.breaker_of(tenant)))
         return self._guarded(call, dependency, permits)
 
     def _guarded(self, call: ModelCall | ToolCall, dependency: Dependency, permits: list[Permit]) -> Flow:
         call.queued = 0.0
         try:
+            permits[-1].breaker.refuse()  # a tenant's own probe would be taken in vain
             for permit in permits:
                 yield Hold(permit)
                 if permit.open:
@@ -45,10 +46,10 @@ class CircuitBreaker:
                 kind = weather(error, dependency.rules.retries.on if dependency.rules.retries else ())
                 failed = True if kind is not None else False if answered(error) else None
                 took = dependency.clock() - began - call.queued
-                yield from settled(permits[:1], failed, took, f"{type(error).__name__}, {kind}")
+                yield from settled(permits[-1:], failed, took, f"{type(error).__name__}, {kind}")
                 if status_of(error) in LOCKED_OUT:
                     failed, kind = True, "locked out"
-                yield from settled(permits[1:], failed, took, f"{type(error).__name__}, {kind}")
+                yield from settled(permits[:-1], failed, took, f"{type(error).__name__}, {kind}")
                 raise
             yield from settled(permits, False, dependency.clock() - began - call.queued)
             return result

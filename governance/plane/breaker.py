@@ -78,6 +78,12 @@ class Breaker:
             return False
         return due(circuit, self.policy, self._clock())
 
+    def refuse(self) -> None:
+        """Raise `CircuitOpen` where there is no leave to be had, whoever is asked."""
+        circuit, now = self._circuit, self._clock()
+        if circuit.state != "closed" and not due(circuit, self.policy, now):
+            raise self._refused(circuit, now)
+
     def admit(self) -> Circuit:
         """Leave for one call, by what this process knows; raises `CircuitOpen`."""
         circuit = self._circuit

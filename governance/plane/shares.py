@@ -216,7 +216,7 @@ class Shares:
             self._warned = True
             warnings.warn(f"Sidecar shares limits with no other process: {error.reason}", RuntimeWarning, stacklevel=2)
         alone = share.until == float("-inf")
-        share.held = share.held or share.size
+        share.held = share.size if alone else max(1, share.held)
         share.until = now + TENDED
         owner.grow(share.held, alone=alone)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from blockbuster import blockbuster_ctx
 from langchain_core.tools import BaseTool, StructuredTool
 
 from governance import Contract, Sidecar, SideEffect, declares, govern
@@ -119,6 +120,34 @@ def test_an_outage_that_several_tenants_see_is_one_for_all(pair: list[Sidecar], 
     asyncio.run(asking())
 
 
+def test_a_tenant_that_is_left_alone_takes_no_probe_of_all(pair: list[Sidecar], one: Any, tmp_path: Path) -> None:
+    """Else whoever calls most in vain would keep the others from finding out that it works again."""
+    now, shop = [0.0], Shop()
+    sidecar = Sidecar(ledger=tmp_path / "ledger.db", clock=lambda: now[0])
+    graph = graph_of(one, shop, sidecar, tmp_path, BREAKER.replace("probes = 3", "probes = 1\nopen = 5"))
+    shop.fails = {f"{number}": ConnectionError("weather") for number in range(11)} | {"acme": ConnectionError("no")}
+
+    async def asking() -> None:
+        for number in range(11):
+            await asked(graph, f"{number}")
+        assert "CircuitOpen" == await asked(graph, "x")
+        now[0] += 5
+        assert "found" == await asked(graph, "x")
+        await times(graph, 11, "acme")
+        for number in range(11):
+            await asked(graph, f"{number}")
+        await asyncio.to_thread(sidecar.control.close)
+        now[0] += 4  # the tenant's own and that of all are open; neither is tried again yet
+        reached = len(shop.reached)
+        assert ["CircuitOpen"] * 5 == await times(graph, 5, "acme")
+        now[0] += 1
+        assert ["ConnectionError"] + ["CircuitOpen"] * 4 == await times(graph, 5, "acme")
+        assert reached + 1 == len(shop.reached)
+
+    asyncio.run(asking())
+    sidecar.close()
+
+
 def test_one_tenant_does_not_take_all_places(pair: list[Sidecar], one: Any, tmp_path: Path) -> None:
     shop = Shop()
     rules = RULES + "[bulkhead]\nconcurrent = 3\nper_tenant = 2\nqueue = 50\npatience = 60\n"
@@ -177,3 +206,36 @@ def test_two_processes_have_the_places_of_one(pair: list[Sidecar], one: Any, tmp
         assert ["found"] * 20 == await asyncio.gather(*crowd)
 
     asyncio.run(asyncio.wait_for(asking(), 60))
+
+
+def test_nothing_of_this_blocks_an_event_loop(one: Any, tmp_path: Path) -> None:
+    """While circuits open, are tried again and close, places are leased, and a probe is cancelled."""
+    now, shop = [0.0], Shop()
+    pair = [Sidecar(ledger=tmp_path / "ledger.db", clock=lambda: now[0]) for _ in range(2)]
+    rules = (
+        BREAKER + "open = 5\n\n[retries]\nattempts = 1\n\n[bulkhead]\nconcurrent = 4\nper_tenant = 3\nper_agent = 4\n"
+    )
+    graphs = [graph_of(one, shop, sidecar, tmp_path, rules) for sidecar in pair]
+
+    async def asking() -> None:
+        shop.fails = {name: ConnectionError("weather") for name in "abcd"}
+        for number in range(32):
+            await asked(graphs[number % 2], "abcd"[number // 2 % 4])
+        assert "CircuitOpen" == await asked(graphs[0], "somebody else")
+        shop.fails = {}
+        now[0] += 5
+        shop.held = asyncio.Event()
+        reached = len(shop.reached)
+        probe = asyncio.create_task(asked(graphs[0], "somebody else"))
+        await until(lambda: len(shop.reached) > reached)
+        probe.cancel()
+        await asyncio.gather(probe, return_exceptions=True)
+        shop.held = None
+        found = [await asked(graphs[number % 2], f"{number}") for number in range(9)]
+        assert "found" in found
+        assert "found" == await asked(graphs[0], "9")
+
+    with blockbuster_ctx():
+        asyncio.run(asyncio.wait_for(asking(), 60))
+    for sidecar in pair:
+        sidecar.close()
