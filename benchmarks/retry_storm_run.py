@@ -30,22 +30,24 @@ from governance import Contract, Sidecar, SideEffect, declares, govern
 from governance.plane.control import REFRESH, Control
 from governance.reruns import JITTER
 
-BREAKER = """
+RETRIES = """
 [retries]
 attempts = 3
 ratio = 0.1
 on = ["DepTimeout"]
 
 [breaker]
+"""
+POLICY = f"""{RETRIES}
+[bulkhead]
+concurrent = 12  # the dependency has ten workers
+"""
+QUICK_BREAKER = f"""{RETRIES}
 window = 5
 open = 2
 probes = 5
 """
-POLICY = f"""{BREAKER}
-[bulkhead]
-concurrent = 12  # the dependency has ten workers
-"""
-POLICIES = {"sidecar": POLICY, "sidecar without bulkhead": BREAKER}
+POLICIES = {"sidecar": POLICY, "sidecar without bulkhead": QUICK_BREAKER}
 
 
 class State(TypedDict, total=False):
