@@ -19,7 +19,8 @@ from benchmarks.breaker_rounds import wrong_rounds
 from benchmarks.options import options_of
 from benchmarks.report import Target, report
 from governance.errors import CircuitOpen
-from governance.plane.breaker import Breaker, Permit
+from governance.plane.breaker import Breaker
+from governance.plane.permit import Permit
 from governance.policy_failures import BreakerPolicy
 
 TARGETS = {"admitted_wrong": Target(0), "opened_within_window": Target(1.0, "at least")}

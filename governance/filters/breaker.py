@@ -7,8 +7,9 @@ from functools import partial
 
 from governance.call import Effect, Flow, Hold, ModelCall, Proceed, Run, ToolCall
 from governance.failures import answered, status_of, weather
-from governance.plane.breaker import Breaker, Permit
+from governance.plane.breaker import Breaker
 from governance.plane.dependencies import Dependency
+from governance.plane.permit import Permit
 from governance.tenants import tenant_of
 
 LOCKED_OUT = (401, 403)

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from governance.errors import CircuitOpen
-from governance.plane.breaker import OVERDUE, Breaker, Permit
+from governance.plane.breaker import Breaker
+from governance.plane.circuit import OVERDUE
+from governance.plane.permit import Permit
 from governance.policy_failures import BreakerPolicy
 
 RULES = BreakerPolicy(minimum=10, window=10, open=5, probes=3)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from governance.errors import CircuitOpen
-from governance.plane.breaker import Breaker, Permit
+from governance.plane.breaker import Breaker
 from governance.plane.circuit import OVERDUE
 from governance.plane.control import Control
 from governance.plane.dependencies import TENANTS_KEPT, Dependencies
+from governance.plane.permit import Permit
 from governance.policy_failures import BreakerPolicy, Rules
 
 POLICY = BreakerPolicy(minimum=10, window=10, open=5, probes=3)
