@@ -36,6 +36,7 @@ from governance import canonical
 from governance.errors import PolicyError
 from governance.plane.amounts import size
 from governance.plane.redaction import Redaction
+from governance.policy_budgets import BudgetPolicy, LimitPolicy, PricePolicy
 from governance.policy_failures import BreakerPolicy, BulkheadPolicy, DependencyPolicy, RetriesPolicy, Rules
 from governance.policy_halts import HaltRule
 from governance.policy_saga import SagaPolicy
@@ -81,14 +82,6 @@ class LedgerPolicy:
         return replace(
             self, path=found if found.startswith(SERVER) else os.path.abspath(found), control=os.path.abspath(switch)
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BudgetPolicy:
-    """Tokens a session may spend in all, and what an answer is taken to need where a model sets no limit."""
-
-    session_tokens: int | None = None
-    answer_tokens: int = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +131,14 @@ class Policy:
     bulkhead: BulkheadPolicy | None = None
     dependency: tuple[DependencyPolicy, ...] = ()
     halt: tuple[HaltRule, ...] = ()
+    limit: tuple[LimitPolicy, ...] = ()
+    price: tuple[PricePolicy, ...] = ()
+
+    @cached_property
+    def limits(self) -> tuple[LimitPolicy, ...]:
+        """All limits on spending, that of `[budget]` among them."""
+        tokens = self.budget.session_tokens
+        return self.limit if tokens is None else (LimitPolicy(of="session", tokens=tokens), *self.limit)
 
     @cached_property
     def failures(self) -> Rules:

@@ -1,68 +1,75 @@
-"""Tokens of model calls: reserve what a call may need, settle with what it used."""
+"""Tokens and money of model calls: reserve what a call may need, settle with what it used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from governance.call import Call, Flow, Hold, ModelCall, NodeCall, Proceed, Run
+from governance.call import Effect, Flow, Hold, ModelCall, Proceed, Run
+from governance.costs import COUNTER, amount, described, limits_of, nodes_above, priced, shown, used_by
 from governance.errors import BudgetExceeded, Unavailable
-from governance.tokens import MessageCounter
-
-COUNTER = MessageCounter()
+from governance.plane.budgets import Account, Amount, Limit
 
 
 class Reservation:
-    """Tokens set aside in the allowances of nodes; whatever way the call ends, the difference goes back.
+    """An amount set aside in the allowances of nodes; whatever way the call ends, the difference goes back.
 
     One event tells how that went, once the model may have been asked: a call that is refused moves nothing.
     """
 
-    def __init__(self, call: ModelCall, tokens: int, total: int | None) -> None:
+    def __init__(self, call: ModelCall, need: Amount, limits: list[Limit]) -> None:
         self.call = call
-        self.tokens = tokens
-        self.total = total
-        """What the session may use in all."""
+        self.need = need
+        self.limits = limits
+        self.accounts: dict[Account, Amount] = {}
+        """What each account has used, as it was told last."""
         self.asked = False
-        self.used: int | None = 0
+        self.used: Amount | None = Amount(0)
         """None from the moment the model is asked until it said what it used."""
 
     def take(self) -> None:
-        nodes = list(_nodes_above(self.call))
+        nodes = list(nodes_above(self.call))
         with self.call.session.lock:
             for node in nodes:
                 allowance = node.contract.tokens if node.bound.enforced else None
-                if allowance is not None and node.tokens + self.tokens > allowance:
-                    raise self.short(node.place, allowance - node.tokens, allowance)
+                if allowance is not None and node.tokens + self.need.tokens > allowance:
+                    raise self.short(f"{node.place} has {max(0, allowance - node.tokens)} of {allowance} left")
             for node in nodes:
-                node.tokens += self.tokens
+                node.tokens += self.need.tokens
 
-    def short(self, who: str, left: int, total: int) -> BudgetExceeded:
-        text = f"this call may need {self.tokens} tokens; {who} has {max(0, left)} of {total} left"
-        return BudgetExceeded(text, needed=self.tokens)
+    def short(self, why: str, *, in_money: bool = False) -> BudgetExceeded:
+        may = f"cost {shown(self.need.money)}" if in_money else f"need {self.need.tokens} tokens"
+        return BudgetExceeded(f"this call may {may}; {why}", needed=self.need.tokens)
+
+    def short_of(self, limit: Limit) -> BudgetExceeded:
+        account, left = limit.account, limit.left(self.accounts[limit.account])
+        said = (shown(left), shown(limit.total)) if limit.in_money else (left, limit.total)
+        why = f"{account.title} has {said[0]} of {said[1]} left{account.when}"
+        return self.short(why, in_money=limit.in_money)
 
     def release(self) -> None:
         # Where a provider never said what was used, what was reserved counts: it may have been paid.
-        used = self.tokens if self.used is None else self.used
+        used = self.need if self.used is None else self.used
         with self.call.session.lock:
-            for node in _nodes_above(self.call):
-                node.tokens += used - self.tokens
-        self.call.spent = used
+            for node in nodes_above(self.call):
+                node.tokens += used.tokens - self.need.tokens
+        self.call.spent = used.tokens
         if self.asked:
             self._tell(used)
 
-    def _tell(self, used: int) -> None:
+    def _tell(self, used: Amount) -> None:
         """What was set aside, what was used of it, and what is left wherever there is a limit."""
-        call, left = self.call, []
-        if self.total is not None:
-            left.append({"of": "session", "left": max(0, self.total - call.session.tokens), "total": self.total})
-        for node in _nodes_above(call):
+        call = self.call
+        left = [described(limit, self.accounts[limit.account]) for limit in self.limits]
+        for node in nodes_above(call):
             if node.bound.enforced and node.contract.tokens is not None:
                 allowance = node.contract.tokens
                 left.append({"of": node.place, "left": max(0, allowance - node.tokens), "total": allowance})
-        body = {"execution": call.execution, "left": left, "reserved": self.tokens, "used": used}
+        body = {"execution": call.execution, "left": left, "reserved": self.need.tokens, "used": used.tokens}
+        if self.need.money:
+            body["cost"] = shown(used.money)
         if self.used is None:
             body["unsettled"] = True  # nobody said what was used
         call.governance.ledger.record(
@@ -74,42 +81,45 @@ class Budget:
     """Refuses a model call whose prompt and answer do not fit what is left, here and in every node above."""
 
     def __call__(self, call: ModelCall) -> Flow:
-        policy, session, budgets = call.governance.policy.budget, call.session, call.governance.budgets
-        total = policy.session_tokens
-        if total is None and not any(node.contract.tokens for node in _nodes_above(call)):
+        limits = limits_of(call)
+        if not limits and not any(node.contract.tokens for node in nodes_above(call)):
             result = yield Proceed(call)
             call.spent = usage(result)  # nothing to keep within: the provider's own account is enough
             return result
+        price = priced(call, limits)
         call.prompt_tokens = COUNTER.count(call.messages) + COUNTER.options(call.options)
-        reservation = Reservation(call, call.prompt_tokens + answer_tokens(call, policy.answer_tokens), total)
+        answer = answer_tokens(call, call.governance.policy.budget.answer_tokens)
+        reservation = Reservation(call, amount(price, call.prompt_tokens, answer), limits)
         yield Hold(reservation)
-        if total is not None:
-            reserved = yield Run(lambda: budgets.reserve(session, reservation.tokens, total))
-            if not reserved.granted:
-                raise reservation.short("the session", reserved.left, total)
+        yield from self._reserve(reservation)
         reservation.asked, reservation.used = True, None
         try:
             result = yield Proceed(call)
         except Unavailable as error:
             if not error.facts.get("tries"):  # nobody was asked
-                reservation.used = 0
-                if total is not None:
-                    yield Run(lambda: budgets.settle(session, -reservation.tokens))
+                reservation.used = Amount(0)
+                yield from self._settle(reservation, reservation.used)
             raise
         answered = messages_of(result)
         if answered:  # a stream of events that is only beginning is charged what was reserved
-            used = reservation.used = usage(result) or call.prompt_tokens + COUNTER.count(answered)
-            if total is not None:
-                yield Run(lambda: budgets.settle(session, used - reservation.tokens))
+            reservation.used = used_by(call, answered, price)
+            yield from self._settle(reservation, reservation.used)
         return result
 
+    def _reserve(self, reservation: Reservation) -> Generator[Effect, Any, None]:
+        session, budgets = reservation.call.session, reservation.call.governance.budgets
+        if reservation.limits:
+            found = yield Run(lambda: budgets.reserve(session, reservation.need, reservation.limits))
+            reservation.accounts = found.used
+            if found.short is not None:
+                raise reservation.short_of(found.short)
 
-def _nodes_above(call: ModelCall) -> Iterator[NodeCall]:
-    """The node that the call happens in, and every node that this one is a part of."""
-    above: Call | None = call
-    while above is not None:
-        yield above.node
-        above = above.node.parent
+    def _settle(self, reservation: Reservation, used: Amount) -> Generator[Effect, Any, None]:
+        session, budgets = reservation.call.session, reservation.call.governance.budgets
+        if reservation.limits:
+            accounts = list(reservation.accounts)
+            found = yield Run(lambda: budgets.settle(session, used.less(reservation.need), accounts))
+            reservation.accounts = found.used
 
 
 def answer_tokens(call: ModelCall, otherwise: int) -> int:

@@ -172,9 +172,14 @@ def _saga(row: Row, body: Mapping[str, Any], word: str) -> str:
 
 
 def _budget(row: Row, body: Mapping[str, Any], word: str) -> str:
-    left = [f"{one['of']} has {one['left']} of {one['total']} left" for one in body.get("left") or ()]
+    left = [
+        f"{one['of']} has {one['left']} of {one['total']} {'(money) ' if one.get('money') else ''}left"
+        + (f" in {one['in']}" if "in" in one else "")
+        for one in body.get("left") or ()
+    ]
     used = "all count, as nobody said how many were used" if body.get("unsettled") else f"{body.get('used')} were used"
-    rest = f"; {', '.join(left)}" if left else ""
+    cost = f", which cost {body['cost']}" if "cost" in body else ""
+    rest = f"{cost}; {', '.join(left)}" if left else cost
     return f"For asking {row['actor']}, {body.get('reserved')} tokens were set aside and {used}{rest}."
 
 
