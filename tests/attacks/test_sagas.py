@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send, interrupt
 
 from governance import Policy, Sidecar, SideEffect, compensate, effect
@@ -29,7 +30,7 @@ from governance.plane.undo_list import settle
 from governance.policy_saga import SagaPolicy
 from tests.attacks.answers import CONFIG
 from tests.attacks.undoing import SAGA, Desk, Refused, acts, fails, under_saga
-from tests.fixtures import State
+from tests.fixtures import State, calling
 
 
 @pytest.fixture
@@ -133,6 +134,17 @@ def test_a_block_of_code_is_undone_like_a_tool(saga: Any, desk: Desk) -> None:
         saga(n=node).invoke({"out": ""}, CONFIG)
 
     assert ["undo ann 7"] == desk.marks
+
+
+def test_an_undo_is_given_what_the_tool_returned_whoever_called_it(saga: Any, desk: Desk) -> None:
+    """A `ToolNode` makes a message of it, under an id that says nothing to an undo."""
+    given: list[Any] = []
+    tool = desk.tool("pay", undo=lambda args, outcome: given.append((args, outcome)))
+    ask = lambda state: {"messages": [calling(("pay", {"order": "7"}))]}
+    with pytest.raises(Refused):
+        saga(ask=ask, tools=ToolNode([tool], handle_tool_errors=False), end=fails).invoke({"messages": []}, CONFIG)
+
+    assert [({"order": "7"}, "pay 7")] == given
 
 
 def test_what_cannot_be_undone_waits_for_a_person_and_the_rest_is_undone(saga: Any, desk: Desk) -> None:
