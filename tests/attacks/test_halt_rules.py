@@ -20,7 +20,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from governance import Contract, Policy, Sidecar, SideEffect, Tool, at_most, govern
 from governance.errors import Halted
 from governance.gates import custom
-from governance.plane.control import Control
+from governance.plane.control import GOOD, Control
 from governance.policy import TenantPolicy
 from governance.policy_halts import HaltRule
 
@@ -56,9 +56,12 @@ def until_stopped(graph: Any, *args: str) -> int:
 
 
 def lift(sidecar: Sidecar) -> None:
-    """As a person does it, in another process."""
+    """As a person does it, in another process, who sees the stop in the file first."""
     with closing(Control(sidecar.control.path)) as other:
+        while not other.rows("SELECT * FROM stops"):
+            time.sleep(0.005)
         other.resume("session", "t")
+    time.sleep(2 * GOOD)
 
 
 def fails(state: Any) -> Any:

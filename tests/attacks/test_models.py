@@ -116,7 +116,7 @@ def test_no_way_of_asking_a_model_passes_a_halt(way: str, sidecar: Sidecar, one:
     ask = asking(way, model)
 
     async def node(state: Any) -> Any:
-        sidecar.control._stops = {**sidecar.control.stops, ("agent", "n"): STOP}
+        sidecar.control._stops.order(STOP)
         result = ask(state)
         return await result if asyncio.iscoroutine(result) else result
 
