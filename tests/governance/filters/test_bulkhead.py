@@ -181,27 +181,27 @@ def test_one_agent_does_not_take_all_places(policy: Any, sidecar: Sidecar, one: 
 
     greedy, modest = graph("greedy"), graph("modest")
 
-    async def both() -> float:
+    async def both() -> int:
         await atried(modest)
         crowd = [asyncio.create_task(atried(greedy)) for _ in range(20)]
         await asyncio.sleep(0.05)
-        began = time.perf_counter()
         assert "found" == await atried(modest)
-        spent = time.perf_counter() - began
+        before = sum(task.done() for task in crowd)
         await asyncio.gather(*crowd)
-        return spent
+        return before
 
-    assert asyncio.run(both()) < 0.6  # behind the crowd it would be a second
+    assert asyncio.run(both()) < 15  # behind the crowd it would come after all of them
 
 
 def test_a_cancelled_run_gives_its_place_back(policy: Any, sidecar: Sidecar, one: Any) -> None:
-    shop = Shop(5.0)
+    shop = Shop(60.0)
     graph = govern(one(asks_async(shop)), contracts={"n": Contract(tools=["look"])},
-                   policy=policy(concurrent=1, queue=2, patience=9.0), sidecar=sidecar)  # fmt: skip
+                   policy=policy(concurrent=1, queue=2, patience=90.0), sidecar=sidecar)  # fmt: skip
 
     async def cancelled() -> None:
         tasks = [asyncio.create_task(atried(graph)) for _ in range(3)]
-        await asyncio.sleep(0.3)
+        while not (shop.now and sum(one.bulkhead.waiting for one in sidecar.dependencies.all() if one.bulkhead) == 2):  # noqa: ASYNC110 - what waits sets no event
+            await asyncio.sleep(0.01)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -215,9 +215,9 @@ def test_a_cancelled_run_gives_its_place_back(policy: Any, sidecar: Sidecar, one
 
 def test_the_time_in_line_does_not_make_an_answer_slow(policy: Any, sidecar: Sidecar, one: Any) -> None:
     """Else a bulkhead would open the breaker of a dependency that is as quick as ever."""
-    shop = Shop(0.02)
-    rules = policy(concurrent=1, queue=50, patience=5.0)
-    rules.write_text(rules.read_text() + "[breaker]\nslow = 0.15\nslow_rate = 0.2\nminimum = 5\n")
+    shop = Shop(0.05)
+    rules = policy(concurrent=1, queue=50, patience=60.0)
+    rules.write_text(rules.read_text() + "[breaker]\nslow = 0.6\nslow_rate = 0.3\nminimum = 20\n")
     graph = govern(one(asks_async(shop)), contracts={"n": Contract(tools=["look"])}, policy=rules, sidecar=sidecar)
 
     async def tasks() -> list[str]:
