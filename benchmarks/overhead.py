@@ -27,11 +27,14 @@ from typing import Annotated, Any, TypedDict
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.tools import tool
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 
 from benchmarks.report import Target, report
-from governance import Contract, Filter, Sidecar, Verdict, govern
+from governance import Contract, Filter, Policy, Sidecar, Verdict, declares, govern
+from governance.contracts import READ
+from governance.policy_failures import BreakerPolicy, BulkheadPolicy, RetriesPolicy
 from governance.seams import governance_of
 
 NODES = 20
@@ -215,6 +218,35 @@ def long_history_ratio(sidecar: Sidecar, rounds: int) -> tuple[float, str]:
     return found(range(rounds)), f"long_history_ratio: 95 % interval {low:.3f} to {high:.3f}"
 
 
+def call_costs(sidecar: Sidecar, rounds: int) -> tuple[dict[str, float], str]:
+    """CPU that a tool call costs more under a contract, and again more where all rules for failures are on."""
+    calls, guarded = 50, Policy(retries=RetriesPolicy(), breaker=BreakerPolicy(), bulkhead=BulkheadPolicy())
+
+    @declares(READ)
+    @tool
+    def look(number: int) -> str:
+        """Look a number up."""
+        return str(number)
+
+    def node(state: State) -> dict[str, Any]:
+        return {"note": "".join(look.invoke({"number": number}) for number in range(calls))}
+
+    graphs: dict[str, Any] = {"bare": chain_of(node, 1), "ruled": chain_of(node, 1), "guarded": chain_of(node, 1)}
+    for name, policy in (("ruled", Policy()), ("guarded", guarded)):
+        govern(graphs[name], contracts={"*": Contract(tools=["look"])}, policy=policy, sidecar=sidecar)
+    cheapest = dict.fromkeys(graphs, float("inf"))
+    for _ in range(rounds):
+        for name in random.sample(list(graphs), len(graphs)):
+            time.sleep(REST)
+            started = time.process_time()
+            graphs[name].invoke({"count": 1})
+            sidecar.ledger.flush()
+            cheapest[name] = min(cheapest[name], (time.process_time() - started) / calls * 1e6)
+    ruled, guard = cheapest["ruled"] - cheapest["bare"], cheapest["guarded"] - cheapest["ruled"]
+    note = f"call_us: a bare tool call takes {cheapest['bare']:.0f} us; all of these are of minima"
+    return {"call_us_governed": ruled, "call_us_governed_failures": guard}, note
+
+
 def per_node(sidecar: Sidecar, nodes: int) -> tuple[float, float]:
     """Filters entered and ledger rows written for one node, both counted while a graph runs."""
     graph, entered = governed(step, sidecar, nodes), 0
@@ -276,6 +308,9 @@ def main(argv: list[str] | None = None) -> int:
         for name, measure in (("slow_node_ratio", slow_node_ratio), ("long_history_ratio", long_history_ratio)):
             figures[name], note = measure(sidecar, 2 * rounds)
             notes.append(note)
+        costs, note = call_costs(sidecar, rounds)
+        figures |= costs
+        notes.append(note)
         figures["checks_per_node"], figures["rows_per_node"] = per_node(sidecar, NODES)
         sidecar.close()
     geomean, note = langgraph_bench(options.harness, 40 if options.quick else 400)

@@ -160,6 +160,8 @@ class ModelCall(Call):
     """Seconds it waited for a place in a bulkhead."""
     form: str = field(init=False, default="")
     """What its caller is given: `chat`, `chunk`, `message`, `messages`, `many messages`, or the same of texts."""
+    until: float | None = field(init=False, default=None)
+    """When this try has to be over, by the clock of `time.monotonic`, where its dependency has a timeout."""
     streamed: bool = field(init=False, default=False)
     """Whether pieces of its answer have left: they cannot be taken back, so it is not tried again."""
 
@@ -186,6 +188,8 @@ class ToolCall(Call):
     """The arguments before the tool ran, in canonical form: it may change them."""
     queued: float = field(init=False, default=0.0)
     """Seconds it waited for a place in a bulkhead."""
+    until: float | None = field(init=False, default=None)
+    """When this try has to be over, by the clock of `time.monotonic`, where its dependency has a timeout."""
     began: bool = field(init=False, default=False)
     """Whether the tool's own code began; where its arguments did not fit it, nothing did."""
     repeats: bool = field(init=False, default=True)
@@ -211,14 +215,16 @@ class Slot(Protocol):
 class Proceed:
     """Run the rest of the chain, then the node, model or tool; the answer is its result.
 
-    `within` bounds it in seconds: what cannot be interrupted is abandoned and can start nothing more.
+    `within` bounds it in seconds: what cannot be interrupted is abandoned and can start nothing more. Then
+    `late` makes the error; without it, the node is refused.
     """
 
-    __slots__ = ("call", "within")
+    __slots__ = ("call", "late", "within")
 
-    def __init__(self, call: Call, within: float | None = None) -> None:
+    def __init__(self, call: Call, within: float | None = None, late: Callable[[], Exception] | None = None) -> None:
         self.call = call
         self.within = within
+        self.late = late
 
 
 @dataclass(frozen=True, slots=True)

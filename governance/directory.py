@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from governance.call import ModelCall, NodeCall, ToolCall
@@ -27,6 +29,8 @@ class Directory:
         self._found: dict[tuple[str, ...], Dependency] = {}
         self.governs = bool(self._general) or any(bool(self._general.met(one)) for one in policy.dependency)
         """Whether anything is set at all; where not, no filter of these stands in any chain."""
+        self.times = policy.timeout is not None or any(one.timeout is not None for one in policy.dependency)
+        """Whether any try has a timeout."""
         self.stands_in = any(one.stages for one in policy.dependency)
         """Whether operators have set anything that stands in for a dependency."""
 
@@ -70,8 +74,16 @@ def names_of(call: ModelCall | ToolCall) -> tuple[str, ...]:
 
 def endpoint(model: Any) -> str:
     """Host and port of a model's provider; empty where the model does not tell."""
+    held, kind = vars(model), cast("Any", type(model))
     for name in ENDPOINTS:
-        value = getattr(model, name, None)
+        # Asking a pydantic model for what it does not have costs more than the rest of a filter.
+        value = held[name] if name in held else getattr(model, name, None) if name in _computed(kind) else None
         if isinstance(value, str) and value:
             return urlsplit(value).netloc.rpartition("@")[2]  # a name and a word in it are nobody's business
     return ""
+
+
+@functools.lru_cache
+def _computed(kind: type) -> frozenset[str]:
+    """The addresses that a class works out, and does not hold."""
+    return frozenset(name for name in ENDPOINTS if inspect.getattr_static(kind, name, None) is not None)

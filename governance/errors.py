@@ -29,7 +29,8 @@
     + CutOff                  not one: the record ends here, as a kill cut it off
   x Revise                    not an error: asks LangGraph to run the node again, with feedback
 
-All derive from `RuntimeError`, which LangGraph's default retry policy leaves alone.
+All derive from `RuntimeError`, which LangGraph's default retry policy leaves alone. A dependency that is too slow
+has failed by itself: that is Python's own `TimeoutError`.
 """
 
 from __future__ import annotations

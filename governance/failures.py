@@ -9,15 +9,15 @@ from __future__ import annotations
 import email.utils
 import time
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC
 from typing import Any
-
-import httpx
 
 from governance.errors import GovernanceError
 
 TRANSIENT = frozenset({408, 425, 429})
 LASTING = frozenset({501, 505})
-NAMES = frozenset({"APIConnectionError", "APITimeoutError", "ConnectionError", "Timeout"})
+LATE = frozenset({"APITimeoutError", "Timeout", "TimeoutException"})
+NAMES = frozenset({"APIConnectionError", "ConnectionError", "TransportError"})
 """Classes of clients that have no status and derive from nothing common; `requests` and the model clients."""
 
 
@@ -28,16 +28,18 @@ def weather(error: BaseException, named: Collection[str] = ()) -> str | None:
     """
     if isinstance(error, GovernanceError) or not isinstance(error, Exception):
         return None
+    if isinstance(error, ExceptionGroup):
+        kinds = [weather(one, named) for one in error.exceptions]
+        return kinds[0] if all(kinds) else None
     if named and any(name in named for name in _names(error)):
         return "named"
     status = status_of(error)
     if status is not None:
         return _by_status(status)
-    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+    known = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, TimeoutError) or not LATE.isdisjoint(known):
         return "timeout"
-    if isinstance(error, (ConnectionError, httpx.TransportError)):
-        return "connection"
-    if NAMES.intersection(kind.__name__ for kind in type(error).__mro__):
+    if isinstance(error, ConnectionError) or not NAMES.isdisjoint(known):
         return "connection"
     return None
 
@@ -60,6 +62,8 @@ def status_of(error: BaseException) -> int | None:
 
 def retry_after(error: BaseException) -> float | None:
     """Seconds after which the dependency wants to be asked again, where it said so."""
+    if isinstance(error, BaseExceptionGroup):
+        return max((after for one in error.exceptions if (after := retry_after(one)) is not None), default=None)
     headers = _held(_held(error, "response"), "headers") or _held(error, "headers")
     if not hasattr(headers, "get"):
         return None
@@ -106,6 +110,7 @@ def _header(headers: Any, name: str) -> str | None:
 def _until(text: str | None) -> float | None:
     """Seconds until a date of HTTP."""
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text or "").timestamp() - time.time())
-    except (TypeError, ValueError):
+        date = email.utils.parsedate_to_datetime(text or "")
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
         return None

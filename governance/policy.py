@@ -37,7 +37,14 @@ from governance.errors import PolicyError
 from governance.plane.amounts import size
 from governance.plane.redaction import Redaction
 from governance.policy_budgets import BudgetPolicy, LimitPolicy, PricePolicy
-from governance.policy_failures import BreakerPolicy, BulkheadPolicy, DependencyPolicy, RetriesPolicy, Rules
+from governance.policy_failures import (
+    BreakerPolicy,
+    BulkheadPolicy,
+    DependencyPolicy,
+    RetriesPolicy,
+    Rules,
+    TimeoutPolicy,
+)
 from governance.policy_halts import HaltRule
 from governance.policy_saga import SagaPolicy
 
@@ -129,6 +136,7 @@ class Policy:
     retries: RetriesPolicy | None = None
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None
+    timeout: TimeoutPolicy | None = None
     dependency: tuple[DependencyPolicy, ...] = ()
     halt: tuple[HaltRule, ...] = ()
     limit: tuple[LimitPolicy, ...] = ()
@@ -143,7 +151,7 @@ class Policy:
     @cached_property
     def failures(self) -> Rules:
         """What holds for every dependency that sets nothing of its own."""
-        return Rules(self.retries, self.breaker, self.bulkhead)
+        return Rules(self.retries, self.breaker, self.bulkhead, self.timeout)
 
     @cached_property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""What operators set about dependencies that fail: attempts, circuit breakers, places at once.
+"""What operators set about dependencies that fail: attempts, circuit breakers, places at once, time.
 
 [retries]
 attempts = 3
@@ -10,6 +10,9 @@ window = 10
 
 [bulkhead]
 concurrent = 20
+
+[timeout]
+seconds = 30
 
 [dependency."payments"]
 members = ["refund", "charge"]
@@ -88,6 +91,13 @@ class BulkheadPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeoutPolicy:
+    """How long one try may take; the time that the node has left bounds it in any case."""
+
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class DependencyPolicy:
     """What holds for one dependency: a tool, a model, a model's endpoint, or several of these together."""
 
@@ -97,6 +107,7 @@ class DependencyPolicy:
     retries: RetriesPolicy | None = None
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None
+    timeout: TimeoutPolicy | None = None
     cached: float | None = None
     """Seconds for which its last good answer, in the same session, may stand in for it."""
     refusal: str | None = None
@@ -120,13 +131,19 @@ class Rules:
     retries: RetriesPolicy | None = None
     breaker: BreakerPolicy | None = None
     bulkhead: BulkheadPolicy | None = None
+    timeout: TimeoutPolicy | None = None
 
     def met(self, own: DependencyPolicy) -> Rules:
         """With what a dependency sets of its own."""
-        return Rules(own.retries or self.retries, own.breaker or self.breaker, own.bulkhead or self.bulkhead)
+        return Rules(
+            own.retries or self.retries,
+            own.breaker or self.breaker,
+            own.bulkhead or self.bulkhead,
+            own.timeout or self.timeout,
+        )
 
     def __bool__(self) -> bool:
-        return bool(self.retries or self.breaker or self.bulkhead)
+        return bool(self.retries or self.breaker or self.bulkhead or self.timeout)
 
 
 def _fraction(name: str, value: float) -> None:

@@ -17,11 +17,14 @@ from governance.call import Call, ModelCall, NodeCall, ToolCall
 from governance.errors import GovernanceError
 from governance.failures import answered, retry_after, weather
 from governance.plane.dependencies import Dependency
-from governance.plane.requests import Asked, Request, begun, handed_on, time_left
+from governance.plane.requests import Asked, Request, begun, handed_on, request_of, time_left
 
 MARK = "__sidecar_failure__"
 JITTER = random.Random()
 CAUSES = 10
+NOTHING = object()
+"""No mark. One that says None tells that what an error was raised from is somebody else's failure, and one that says
+True or False whether its node ran again in the record of which this is a replay."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,13 +48,16 @@ class Failure:
     """Whether it was decided for all layers that it is not tried again."""
 
 
-def failed(call: ModelCall | ToolCall | NodeCall, dependency: Dependency, asked: Asked, error: Exception) -> Failure:
-    """Count a failed try, and mark the error that tells of it."""
+def failed(
+    call: ModelCall | ToolCall | NodeCall, dependency: Dependency, asked: Asked, error: Exception, *, counted: bool
+) -> Failure:
+    """Count a failed try, if it was not when it was allowed, and mark the error that tells of it."""
     rules = dependency.rules.retries
     assert rules is not None
     request, said = begun(call), answered(error)
-    # Whoever asks again for what was not there, as a poll does, does not try again what had failed.
-    tries = request.failed(asked) + 1 if said else request.fail(asked)
+    if said and counted:  # whoever asks again for what was not there, as a poll does, tries nothing again
+        request.forgo(asked)
+    tries = request.count(asked) if not (said or counted) else request.tries(asked)
     failure = Failure(
         call, call.node, dependency, request, asked, tries, weather(error, rules.on), type(error).__name__, said,
         retry_after(error) or 0.0,
@@ -60,7 +66,7 @@ def failed(call: ModelCall | ToolCall | NodeCall, dependency: Dependency, asked:
     return failure
 
 
-def mark(error: Exception, failure: Failure) -> None:
+def mark(error: Exception, failure: Failure | bool | None) -> None:
     with suppress(Exception):  # some errors cannot be written on: layers above are then asked about their own node
         setattr(error, MARK, failure)
 
@@ -74,9 +80,13 @@ def say(error: Exception, words: str) -> None:
 def failure_of(error: BaseException) -> Failure | None:
     """The failure that an error tells of, by itself or by what it was raised from."""
     for one in _causes(error):
-        found = getattr(one, MARK, None)
-        if isinstance(found, Failure):
-            return found
+        found = getattr(one, MARK, NOTHING)
+        if found is not NOTHING:
+            return found if isinstance(found, Failure) else None
+        if isinstance(one, BaseExceptionGroup):
+            several = [inner for each in one.exceptions if (inner := failure_of(each)) is not None]
+            if several:
+                return next((each for each in several if each.over), max(several, key=lambda each: each.after))
     return None
 
 
@@ -92,6 +102,10 @@ def left_node(error: BaseException, call: NodeCall) -> None:
     """An error leaves a node: the failure of something in it, or of the node's own code."""
     if isinstance(error, (GovernanceError, GraphBubbleUp)) or not isinstance(error, Exception):
         return
+    again = call.governance.ran_again(call)
+    if again is not None:
+        mark(error, again)
+        return
     found = failure_of(error)
     if found is not None and _within(found.call, call):
         found.layer = call
@@ -99,7 +113,11 @@ def left_node(error: BaseException, call: NodeCall) -> None:
         return
     dependency = call.governance.directory.of_node(call)
     if call.bound.enforced and dependency.rules.retries is not None:
-        failed(call, dependency, Asked(dependency.name, call.path, ""), error)
+        asked, request = Asked(dependency.name, call.path, ""), request_of(call)
+        counted = request is not None and request.granted(asked) is not None
+        failed(call, dependency, asked, error, counted=counted)
+    elif found is not None:
+        mark(error, None)
 
 
 def _within(call: Call | None, node: NodeCall) -> bool:
@@ -112,6 +130,9 @@ def _within(call: Call | None, node: NodeCall) -> bool:
 
 def may_run_again(error: Exception, attempts: int) -> bool:
     """Whether LangGraph may run the node again that an error left, by a policy that allows so many attempts."""
+    recorded = getattr(error, MARK, None)
+    if isinstance(recorded, bool):
+        return recorded
     failure = failure_of(error)
     if failure is None:
         return True  # nothing is set about retries here
@@ -136,10 +157,22 @@ def why_not(failure: Failure, inside: Call | None) -> str | None:
         if left is not None and wait + failure.dependency.pace >= left:
             # Not for good: whoever runs the node again begins its time anew.
             return f"it could not end within the {max(0.0, left):.1f} s that are left"
-        budget = failure.dependency.budget
-        why = None if budget is not None and budget.take() else "the retry budget is used up"
+        why = unaffordable(failure.request, failure.asked, failure.dependency)
     failure.over = why is not None
     return why
+
+
+def unaffordable(request: Request, asked: Asked, dependency: Dependency) -> str | None:
+    """Count and pay for a further try, before it is made; why that cannot be."""
+    rules, budget = dependency.rules.retries, dependency.budget
+    assert rules is not None
+    assert budget is not None
+    if not request.allow(asked, rules.attempts):
+        return f"this request has tried it {request.tries(asked)} times, as often as it may"
+    if budget.take():
+        return None
+    request.forgo(asked)
+    return "the retry budget is used up"
 
 
 def _for_good(failure: Failure) -> str | None:
@@ -147,8 +180,6 @@ def _for_good(failure: Failure) -> str | None:
     assert rules is not None
     if failure.answered:
         return f"{failure.dependency.name} answered that the request is wrong"
-    if failure.tries >= rules.attempts:
-        return f"this request has tried it {failure.tries} times, as often as it may"
     if failure.after > rules.longest_wait:
         return f"it wants to be left alone for {failure.after:g} s, longer than anybody waits here"
     return None

@@ -35,6 +35,7 @@ from governance.filters.budget import Budget
 from governance.filters.bulkhead import BulkheadFilter
 from governance.filters.cards import parked
 from governance.filters.contract import contract_filter
+from governance.filters.deadline import Deadline
 from governance.filters.effect import EffectFilter
 from governance.filters.fallback import Fallback
 from governance.filters.first_tries import first_tries
@@ -212,6 +213,10 @@ class Governance:
         """What governs a graph inside that was governed by itself: that, but in a replay its rules alone."""
         return own
 
+    def ran_again(self, call: NodeCall) -> bool | None:
+        """In a replay, whether a node that failed was run again in the record; else nobody knows yet."""
+        return None
+
     def chain(self, boundary: Boundary, contract: Contract) -> tuple[Filter, ...]:
         """The filters of a boundary for a contract, outermost first; the ends are fixed."""
         key = (boundary, id(contract))
@@ -228,7 +233,7 @@ class Governance:
             return [*self._node_filters(contract), *middle] if enforced else [self.records.node]
         if not enforced:
             return [self.records.inner]
-        middle = [*self._failure_filters(), *middle]
+        middle = [*self._failure_filters(), *middle, DEADLINE]
         fallback: list[Filter] = [Fallback()] if contract.fallbacks or self.directory.stands_in else []
         outer: list[Filter] = [self.records.inner, *self._counting(), INNER_AUTHORITY]
         if boundary == "model":
@@ -322,6 +327,7 @@ def _bound_once(one: Filter) -> Filter:
 
 
 INNER_AUTHORITY = InnerAuthority()
+DEADLINE = Deadline()
 _default: Sidecar | None = None
 _default_lock = threading.Lock()
 

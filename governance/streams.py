@@ -12,6 +12,7 @@ from langgraph.errors import GraphBubbleUp
 
 from governance.chain import Chain
 from governance.current import setting
+from governance.deadlines import abounded_pieces, bounded_pieces
 from governance.drivers import Step, aadvance, advance, closing_on_error
 
 END_OF_STREAM = object()
@@ -50,7 +51,7 @@ def stream(chain: Chain, produce: Callable[[Any], Iterator[Any]], fold: Callable
         while (proceed := advance(chain, step)) is not None:
             pieces: list[Any] = []
             try:
-                for piece in produce(proceed.call):
+                for piece in bounded_pieces(proceed, produce(proceed.call)):
                     pieces.append(piece)
                     passed = True
                     yield piece
@@ -73,7 +74,7 @@ async def astream(
         while (proceed := await aadvance(chain, step)) is not None:
             pieces: list[Any] = []
             try:
-                async with aclosing(produce(proceed.call)) as produced:
+                async with aclosing(abounded_pieces(proceed, produce(proceed.call))) as produced:
                     async for piece in produced:
                         pieces.append(piece)
                         passed = True

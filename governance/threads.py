@@ -18,8 +18,9 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from governance import connections
-from governance.call import Call
+from governance.call import Call, ToolCall
 from governance.current import CURRENT, current_call, mark_place, unmark_place
+from governance.deadlines import note_work
 from governance.likeness import like
 
 SERVING = ("langsmith", "opentelemetry", "concurrent", "anyio", "governance", "chromadb", "posthog", "multiprocessing")
@@ -60,7 +61,10 @@ def _patch_threads() -> None:
         call = current_call()
         if call is None:
             return submit(self, fn, *args, **kwargs)
-        return submit(self, contextvars.copy_context().run, carried(call, fn), *args, **kwargs)
+        future = submit(self, contextvars.copy_context().run, carried(call, fn), *args, **kwargs)
+        if isinstance(call, ToolCall):
+            note_work(call, future)
+        return future
 
     bare = _thread.start_new_thread
 

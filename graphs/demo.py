@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ from examples.services.changes import PlatformError
 from examples.services.load import drive
 from examples.services.platform import Platform
 from examples.services.worker import StartError
-from governance import GovernanceError, Policy, Sidecar, govern
+from governance import GovernanceError, Sidecar, govern, load_policy
 from governance.plane.verify import Verification, verify
 from governance.policy import ApprovalPolicy
 from governance.testing.cassettes import CassetteError, replaying
 from graphs.demo_view import View
 from graphs.models import endpoint, missing, model_name
-from graphs.ops import build
+from graphs.ops import POLICY, build
 from graphs.ops_contracts import CONTRACTS
 from graphs.ops_steps import HEALTHY
 
@@ -133,7 +133,7 @@ def checkouts(platform: Platform) -> dict[str, Any]:
 
 def heal(sidecar: Sidecar, story: Story, view: View, *, live: bool) -> None:
     """Run the governed graph, answer its questions, and note what was refused."""
-    policy = Policy(approvals=ApprovalPolicy(local_operators=(OPERATOR,)))
+    policy = replace(load_policy(POLICY), approvals=ApprovalPolicy(local_operators=(OPERATOR,)))
     graph = govern(build(InMemorySaver()), contracts=CONTRACTS, policy=policy, sidecar=sidecar)
     config: Any = {"configurable": {"thread_id": "demo"}}
     given: Any = {"incident": str(INCIDENT)}

@@ -7,17 +7,17 @@ again by itself only where it declares that a repeat is harmless.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 from governance import canonical
 from governance.answers import prompt_digest
-from governance.call import Flow, ModelCall, Proceed, Run, Sleep, ToolCall
-from governance.errors import EffectInDoubt, GovernanceError, RetriesExhausted
+from governance.call import Effect, Flow, ModelCall, Proceed, Run, Sleep, ToolCall
+from governance.errors import GovernanceError, RetriesExhausted
 from governance.filters.authority import check_latch, check_stops
 from governance.plane.dependencies import Dependency
 from governance.plane.requests import Asked, request_of
-from governance.policy_failures import RetriesPolicy
-from governance.reruns import Failure, failed, note, say, wait_before, why_not
+from governance.reruns import failed, note, say, unaffordable, wait_before, why_not
 
 
 class Attempts:
@@ -25,11 +25,10 @@ class Attempts:
 
     def __call__(self, call: ModelCall | ToolCall) -> Flow | None:
         dependency = call.governance.directory.of(call)
-        rules = dependency.rules.retries
-        return None if rules is None else self._tried(call, dependency, rules)
+        return None if dependency.rules.retries is None else self._tried(call, dependency)
 
-    def _tried(self, call: ModelCall | ToolCall, dependency: Dependency, rules: RetriesPolicy) -> Flow:
-        yield from self._entered(call, dependency, rules)
+    def _tried(self, call: ModelCall | ToolCall, dependency: Dependency) -> Flow:
+        counted = yield from self._entered(call, dependency)
         tries = 0
         while True:
             began = dependency.clock()
@@ -38,10 +37,12 @@ class Attempts:
             except GovernanceError as error:
                 if tries:
                     error.facts["tries"] = tries
+                if counted and (request := request_of(call)) is not None:
+                    request.forgo(asked_by(call, dependency))
                 raise
             except Exception as error:
                 tries += 1
-                failure = self._failed(call, dependency, error)
+                failure = failed(call, dependency, asked_by(call, dependency), error, counted=counted)
                 if failure.kind is None:
                     raise  # a mistake, which another try would repeat: there is nothing to decide
                 why = no_retry(call) or why_not(failure, call)
@@ -56,40 +57,34 @@ class Attempts:
             yield Sleep(wait)
             check_latch(call.node)  # it may be over meanwhile: its time is up, or somebody stopped it
             check_stops(call)
+            counted = True
 
-    def _entered(self, call: ModelCall | ToolCall, dependency: Dependency, rules: RetriesPolicy) -> Flow:
-        """A first try is free and earns a part of a retry; one that another layer makes again is a retry."""
+    def _entered(self, call: ModelCall | ToolCall, dependency: Dependency) -> Generator[Effect, None, bool]:
+        """A first try is free and earns a part of a retry; one that another layer makes again is a retry.
+
+        Whether the try is counted already.
+        """
         budget, request = dependency.budget, request_of(call)
         assert budget is not None
         if budget.short:
             yield Run(budget.lease)
         if request is None:
             budget.deposit()
-            return
+            return False
         asked = asked_by(call, dependency)
-        tried, earliest = request.failed(asked), request.granted(asked)
-        if earliest is None and asked in request.in_doubt:  # a layer inside the node tries it again, unasked
-            raise EffectInDoubt(
-                f"{call.name} failed in this request after it had begun, and may have happened; it is not done again",
-                tool=call.name,
-            )
-        if not tried:
-            budget.deposit()
-            return
-        if tried >= rules.attempts:
-            raise exhausted(call, dependency, f"this request has tried it {tried} times, as often as it may")
-        if earliest is None and not budget.take():
-            raise exhausted(call, dependency, "the retry budget is used up")
-        if earliest is not None and earliest > dependency.clock():
+        earliest = request.granted(asked)
+        if earliest is None:
+            if not request.tries(asked):
+                budget.deposit()
+                return False
+            why = unaffordable(request, asked, dependency)
+            if why is not None:
+                raise exhausted(call, dependency, why)
+        elif earliest > dependency.clock():
             yield Sleep(earliest - dependency.clock())
             check_latch(call.node)
             check_stops(call)
-
-    def _failed(self, call: ModelCall | ToolCall, dependency: Dependency, error: Exception) -> Failure:
-        failure = failed(call, dependency, asked_by(call, dependency), error)
-        if isinstance(call, ToolCall) and call.began and harmful(call):
-            failure.request.in_doubt.add(failure.asked)
-        return failure
+        return True
 
     def _succeeded(self, call: ModelCall | ToolCall, dependency: Dependency, seconds: float) -> None:
         dependency.took(seconds)

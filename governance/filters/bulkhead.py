@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from governance.call import Call, Effect, Flow, Hold, ModelCall, Proceed, Run, ToolCall
+from governance.deadlines import rest_of, threads_of
 from governance.errors import Shed
 from governance.filters.authority import check_stops
 from governance.plane.bulkhead import Bulkhead, Place
@@ -21,11 +22,12 @@ class BulkheadFilter:
         return None if dependency.bulkhead is None else self._placed(call, dependency)
 
     def _placed(self, call: ModelCall | ToolCall, dependency: Dependency) -> Flow:
-        tenant = tenant_of(call)
+        tenant, places = tenant_of(call), list[Place]()
         began = dependency.clock()
         try:
             for bulkhead in dependency.places_of(call.contract.role or call.node.place, tenant):
-                yield from self._taken(call, bulkhead)
+                if not inside(call, bulkhead):
+                    yield from self._taken(call, bulkhead, places)
             if dependency.breaker is not None:
                 dependency.breaker.check()
                 if tenant:
@@ -39,18 +41,26 @@ class BulkheadFilter:
         finally:
             call.queued = dependency.clock() - began
         check_stops(call)
-        return (yield Proceed(call))
+        try:
+            return (yield Proceed(call))
+        except BaseException as error:
+            late = rest_of(call)
+            rests = [] if late is None and isinstance(error, Exception) else threads_of(call)
+            for place in places:
+                place.keep_for([*rests, *([] if late is None else [late])])
+            raise
 
-    def _taken(self, call: ModelCall | ToolCall, bulkhead: Bulkhead) -> Generator[Effect, None, None]:
-        if inside(call, bulkhead):
-            return
+    def _taken(
+        self, call: ModelCall | ToolCall, bulkhead: Bulkhead, places: list[Place]
+    ) -> Generator[Effect, None, None]:
         while bulkhead.short:  # others may have taken meanwhile what was leased
             yield Run(bulkhead.lease)
         place = Place(bulkhead, call.execution, priority_of(call))
+        places.append(place)
         yield Hold(place)
-        if not place.granted.done():
+        if not place.given:
             yield Run(place.wait, place.await_)
-        place.granted.result()  # raises where somebody of a higher priority took its wait
+        place.check()
 
 
 def inside(call: Call, bulkhead: Bulkhead) -> bool:

@@ -15,6 +15,7 @@ from governance.contracts import SideEffect
 from governance.current import CURRENT, setting
 from governance.errors import ContractViolation, EffectInDoubt
 from governance.filters.authority import check_latch, check_stops
+from governance.filters.effect_late import hear_out, left_behind
 from governance.plane.effects import LEASE, Finished, Fresh, InDoubt, Intent, Known, Running
 from governance.saga_steps import step_of
 
@@ -36,14 +37,22 @@ class EffectFilter:
         intent = yield Run(partial(effects.tried, intent))
         body = {"tool": call.name, "args": dict(call.args), "business": intent.business, "execution": call.execution}
         call.governance.ledger.record(call.session.id, "effect.intent", path=call.path, actor=call.name, body=body)
-        known = yield from self._known(call, intent)
+        known, held = (yield from self._known(call, intent)), False
         try:
             return (yield from self._once(call, effect, intent, known))
+        except GeneratorExit:  # its node was cancelled, or asks a person
+            if rests := left_behind(call, effect, cancelled=True):
+                held = True
+                hear_out(call, intent, rests)
+            raise
         except Exception:
-            yield Run(lambda: effects.leave(intent.key, call.execution))
+            held = bool(left_behind(call, effect))
+            if not held:
+                yield Run(lambda: effects.leave(intent.key, call.execution))
             raise
         finally:
-            effects.let_go(intent.key, call.execution)
+            if not held:
+                effects.let_go(intent.key, call.execution)
 
     def _known(self, call: ToolCall, intent: Intent) -> Generator[Effect, Any, Known]:
         """What is known about the effect, once nobody else is at work on it."""
@@ -73,10 +82,10 @@ class EffectFilter:
         if isinstance(known, InDoubt) or (isinstance(known, Fresh) and known.asked and effect.reconcile is not None):
             return (yield from self._reconcile(call, effect, intent))
         yield Run(call.governance.ledger.flush, call.governance.ledger.aflush)
-        return (yield from self._perform(call, effect, intent.key))
+        return (yield from self._perform(call, effect, intent))
 
-    def _perform(self, call: ToolCall, effect: SideEffect, key: str) -> Flow:
-        effects = call.governance.effects
+    def _perform(self, call: ToolCall, effect: SideEffect, intent: Intent) -> Flow:
+        effects, key = call.governance.effects, intent.key
         call.asks = lambda: effects.asked(key, call.execution)
         if not (yield Run(lambda: effects.confirm(key, call.execution))):
             raise self._fenced(call, "stood still for longer than its lease before it began")
@@ -84,6 +93,11 @@ class EffectFilter:
             check_stops(call)  # what came before took its time on disk
             result = yield Proceed(call)
         except Exception:
+            if rests := left_behind(call, effect):
+                self._note(call, "effect.unsettled", reason="its time was up, and it goes on")
+                call.node.effect_done()
+                hear_out(call, intent, rests)
+                raise
             yield from self._failed(call, key, nothing_happened=effect.idempotent)
             raise
         if getattr(result, "status", None) == "error" or not call.began:
@@ -127,7 +141,7 @@ class EffectFilter:
             return outcome_for(call.call_id, call.name, outcome)
         if effect.idempotent or find is not None:
             self._note(call, "effect.repeated")
-            return (yield from self._perform(call, effect, intent.key))
+            return (yield from self._perform(call, effect, intent))
         yield from self._park(
             call, intent, f"{call.name} began earlier and nobody saw how it ended; look, then settle it"
         )

@@ -87,7 +87,7 @@ class Fallback:
             if other.streamed or (isinstance(error, GovernanceError) and not isinstance(error, Unavailable)):
                 raise
             if source.rules.retries is not None:
-                begun(call).fail(asked_by(call, source))  # one more attempt of this request
+                begun(call).count(asked_by(call, source))  # one more attempt of this request
             note_refused(call, call.name, to, because(error))
             return None
         finally:

@@ -16,9 +16,10 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from governance.deadlines import Rest
 from governance.errors import Shed
 from governance.plane.shares import Share
 from governance.priorities import LEVELS, NORMAL
@@ -45,7 +46,9 @@ class Bulkhead:
         self._most = self._demand = 0
         """How many needed a place at once lately."""
         self._lock = threading.Lock()
-        self._inside: set[str] = set()
+        self._inside: dict[str, int] = {}
+        """Calls with their places: one that is tried again while its last try goes on has two."""
+        self._taken = 0
         self._lines: tuple[deque[Place], ...] = tuple(deque() for _ in LEVELS)
         """Those who wait, by priority."""
 
@@ -55,7 +58,7 @@ class Bulkhead:
 
     @property
     def inside(self) -> int:
-        return len(self._inside)
+        return self._taken
 
     @property
     def waiting(self) -> int:
@@ -89,13 +92,14 @@ class Bulkhead:
             elif waiting < self.queue or self._displaces(place):
                 self._wait(place, waiting)
             else:
-                raise self.shed(f"{len(self._inside)} calls are at it and {waiting} wait")
-            self._most = max(self._most, len(self._inside) + self.waiting)
+                raise self.shed(f"{self._taken} calls are at it and {waiting} wait")
+            self._most = max(self._most, self._taken + self.waiting)
 
     def leave(self, place: Place) -> None:
         with self._lock:
-            if place.execution in self._inside:
-                self._inside.discard(place.execution)
+            if place.given:
+                place.given = False
+                self._take_back(place.execution)
             else:
                 try:
                     self._lines[place.priority].remove(place)
@@ -106,7 +110,7 @@ class Bulkhead:
     def demand(self) -> int:
         """Twice of what was needed at once lately, as more calls may come before anybody looks again."""
         with self._lock:
-            most, self._most = self._most, len(self._inside) + self.waiting
+            most, self._most = self._most, self._taken + self.waiting
             self._demand = max(2 * most, self._demand // 2)  # who calls now and then need not lease each time
             return self._demand
 
@@ -118,21 +122,22 @@ class Bulkhead:
     def shrink(self, held: int) -> int:
         with self._lock:
             self._places = held
-            return max(held, len(self._inside))
+            return max(held, self._taken)
 
     def shed(self, why: str) -> Shed:
         return Shed(f"{self.name} has no place for another call: {why}; come back later", dependency=self.name)
 
     def _needed(self) -> int:
-        return len(self._inside) + self.waiting + 1
+        return self._taken + self.waiting + 1
 
     def _free(self) -> bool:
-        return len(self._inside) < self._places and (self.share is None or not self.share.lapsed)
+        return self._taken < self._places and (self.share is None or not self.share.lapsed)
 
     def _wait(self, place: Place, waiting: int) -> None:
         now = self._clock()
         if not waiting:
             self._empty = now
+        place.granted = Future()
         place.patience = self.patience * (1 if now - self._empty < self.patience else HURRY)
         self._lines[place.priority].append(place)
 
@@ -140,7 +145,7 @@ class Bulkhead:
         for line in self._lines[: place.priority]:
             if line:
                 last = line.pop()
-                if last.granted.set_running_or_notify_cancel():
+                if last.granted is not None and last.granted.set_running_or_notify_cancel():
                     last.granted.set_exception(self.shed("a call of a higher priority took its wait"))
                 return True
         return False
@@ -152,31 +157,54 @@ class Bulkhead:
 
     def _grant(self, place: Place) -> None:
         # One that has just lost its patience gets it too, and gives it back at once: it is being released.
-        self._inside.add(place.execution)
-        if place.granted.set_running_or_notify_cancel():
+        place.given = True
+        self._taken += 1
+        self._inside[place.execution] = self._inside.get(place.execution, 0) + 1
+        if place.granted is not None and place.granted.set_running_or_notify_cancel():
             place.granted.set_result(None)
+
+    def _take_back(self, execution: str) -> None:
+        self._taken -= 1
+        left = self._inside[execution] - 1
+        if left:
+            self._inside[execution] = left
+        else:
+            del self._inside[execution]
 
 
 class Place:
     """A place, or the wait for one, as a slot that a filter holds."""
 
-    __slots__ = ("_bulkhead", "execution", "granted", "patience", "priority")
+    __slots__ = ("_bulkhead", "_rests", "execution", "given", "granted", "patience", "priority")
 
     def __init__(self, bulkhead: Bulkhead, execution: str, priority: int = NORMAL) -> None:
         self._bulkhead = bulkhead
         self.execution = execution
         self.priority = priority
         self.patience = bulkhead.patience
-        self.granted: Future[None] = Future()
+        self.given = False
+        self.granted: Future[None] | None = None
+        """Of one that has to wait."""
+        self._rests: Sequence[Rest] = ()
 
     def take(self) -> None:
         self._bulkhead.enter(self)
 
-    def release(self) -> None:
-        self._bulkhead.leave(self)
+    def keep_for(self, rests: Sequence[Rest]) -> None:
+        """Give the place back only when these have ended too: they are still at the dependency."""
+        self._rests = rests
+
+    def release(self, ended: Rest | None = None) -> None:
+        going_on = next((rest for rest in self._rests if not rest.done()), None)
+        if going_on is None:
+            self._bulkhead.leave(self)
+        else:
+            going_on.add_done_callback(self.release)
 
     def wait(self) -> None:
         """Block until the place is there; raises `Shed` when that takes too long."""
+        if self.granted is None:
+            return
         try:
             self.granted.result(self.patience)
         except TimeoutError:
@@ -184,10 +212,17 @@ class Place:
 
     async def await_(self) -> None:
         """`wait` for async code."""
+        if self.granted is None:
+            return
         try:
             await asyncio.wait_for(asyncio.wrap_future(self.granted), self.patience)
         except TimeoutError:
             raise self._impatient() from None
+
+    def check(self) -> None:
+        """Raises `Shed` where somebody of a higher priority took its wait."""
+        if self.granted is not None:
+            self.granted.result(0)
 
     def _impatient(self) -> Shed:
         return self._bulkhead.shed(f"none came free within {self.patience:g} s")

@@ -28,6 +28,8 @@ from governance.plane.steps import Step, finish_step, note_step, refuse_undone, 
 
 LEASE = 15.0
 """Seconds after which an effect is in doubt whose process has died, or was cut off from the control file."""
+CUT_OFF = 1024
+"""Effects that a deadline cut off and nobody has asked for again."""
 BENEATH = "SELECT 1 FROM effects WHERE key >= ? AND key < ? AND state IN ('intent','finished') LIMIT 1"
 LEFT = "SELECT key FROM effects WHERE key > ? AND key < ? AND digest = ? AND state = 'intent' AND lease < ? LIMIT 1"
 RENEWED = "UPDATE effects SET lease=? WHERE key=? AND execution=? AND state IN ('intent','undoing')"
@@ -112,6 +114,7 @@ class Effects:
         self.answers = Answers(control)
         self._serde = JsonPlusSerializer()
         self._held: dict[str, tuple[str, int]] = {}
+        self._cut_off: dict[str, str] = {}
         self._renewed = -math.inf
         control.chores.append(self._renew)
 
@@ -120,11 +123,22 @@ class Effects:
 
         A second call of it has another ordinal, whoever makes it: code that catches an error, a middleware.
         """
-        if self.control.rows("SELECT 1 FROM effects WHERE key=?", (intent.key,)):
-            return intent
         calls = intent.key.rpartition(".")[0]
+        if self.control.rows("SELECT 1 FROM effects WHERE key=?", (intent.key,)):
+            self._cut_off.pop(intent.key, None)
+            return intent
+        for key, digest in list(self._cut_off.items()):
+            if digest == intent.digest and key.rpartition(".")[0] == calls:
+                self._cut_off.pop(key, None)
+                return replace(intent, key=key)
         found = self.control.rows(LEFT, (f"{calls}.", f"{calls}/", intent.digest, time.time()))
         return replace(intent, key=found[0][0]) if found else intent
+
+    def cut_off(self, intent: Intent) -> None:
+        """Remember that its caller was not told how it ended: whoever asks for just that next, there, is at it."""
+        while len(self._cut_off) >= CUT_OFF:
+            self._cut_off.pop(next(iter(self._cut_off)), None)
+        self._cut_off[intent.key] = intent.digest
 
     def begin(self, intent: Intent) -> Known:
         """Store the intent durably, or tell what is known about the place or the business key.
@@ -183,16 +197,19 @@ class Effects:
 
     def finish(self, key: str, execution: str, outcome: Any, step: Step | None = None) -> bool:
         """Store the outcome durably; False where the effect is not this execution's any more."""
-        kind, blob = self._serde.dumps_typed(outcome)
+        stored = self._serde.dumps_typed(outcome)
         with self.control.transaction() as db:
-            done = db.execute(
-                "UPDATE effects SET state='finished', result_type=?, result=?, finished=?, "
-                "parked=NULL, parked_digest=NULL, parked_args=NULL WHERE key=? AND execution=? AND state='intent'",
-                (kind, blob, time.time(), key, execution),
-            ).rowcount > 0  # fmt: skip
-            if done and step is not None:
-                finish_step(db, key)
-            return done
+            return _finish(db, key, execution, stored, step)
+
+    def finish_soon(self, key: str, execution: str, outcome: Any, step: Step | None = None) -> None:
+        """`finish` for an effect that nobody waits for any more. Does not block."""
+        stored = self._serde.dumps_typed(outcome)
+
+        def work(db: sqlite3.Connection) -> None:
+            _finish(db, key, execution, stored, step)
+            self.let_go(key, execution)
+
+        self.control.soon(work)
 
     def withdraw(self, key: str, execution: str) -> None:
         """Forget an intent whose effect certainly did not happen."""
@@ -206,6 +223,15 @@ class Effects:
     def leave(self, key: str, execution: str) -> None:
         """Leave an intent behind whose end nobody saw; whoever comes next may judge it."""
         self._end(key, execution, "intent")
+
+    def leave_soon(self, key: str, execution: str) -> None:
+        """`leave` for an effect that nobody waits for any more. Does not block."""
+
+        def work(db: sqlite3.Connection) -> None:
+            _leave(db, key, execution, "intent")
+            self.let_go(key, execution)
+
+        self.control.soon(work)
 
     def park(self, intent: Intent, why: str) -> str:
         """Set an effect aside for a person, with what was asked for; returns its id."""
@@ -247,10 +273,7 @@ class Effects:
 
     def _end(self, key: str, execution: str, state: str) -> None:
         with self.control.transaction() as db:
-            db.execute(
-                "UPDATE effects SET state=?, lease=0 WHERE key=? AND execution=? AND state='intent'",
-                (state, key, execution),
-            )
+            _leave(db, key, execution, state)
         self.let_go(key, execution)
 
     def holds(self, key: str) -> bool:
@@ -265,3 +288,20 @@ class Effects:
         self._renewed = clock
         mine = [(now + self.lease, key, one) for key, (one, _) in self._held.copy().items() if self.holds(key)]
         db.executemany(RENEWED, mine)
+
+
+def _finish(db: sqlite3.Connection, key: str, execution: str, stored: tuple[str, bytes], step: Step | None) -> bool:
+    done = db.execute(
+        "UPDATE effects SET state='finished', result_type=?, result=?, finished=?, "
+        "parked=NULL, parked_digest=NULL, parked_args=NULL WHERE key=? AND execution=? AND state='intent'",
+        (*stored, time.time(), key, execution),
+    ).rowcount > 0  # fmt: skip
+    if done and step is not None:
+        finish_step(db, key)
+    return done
+
+
+def _leave(db: sqlite3.Connection, key: str, execution: str, state: str) -> None:
+    db.execute(
+        "UPDATE effects SET state=?, lease=0 WHERE key=? AND execution=? AND state='intent'", (state, key, execution)
+    )

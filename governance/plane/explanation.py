@@ -142,7 +142,8 @@ def _effect(row: Row, body: Mapping[str, Any], word: str) -> str:
         "parked": "was set aside for a person to look into",
         "fenced": "ended too late: its lease had run out, and another run had judged it meanwhile",
     }
-    return f"The effect {row['actor']} {said.get(word, word)}{_because(body.get('reason'))}."
+    late = ", after a deadline had cut it off" if body.get("late") else ""
+    return f"The effect {row['actor']} {said.get(word, word)}{late}{_because(body.get('reason'))}."
 
 
 def _settled(row: Row, body: Mapping[str, Any], word: str) -> str:

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from governance.call import Call, NodeCall
+from governance.call import Call, ModelCall, NodeCall, ToolCall
 
 KEPT = 64
 """Requests of a session that wait for the next attempt of their node."""
@@ -26,27 +26,42 @@ class Asked(NamedTuple):
 
 
 class Request:
-    """Failed tries in a row of everything that failed; most requests never need one of these."""
+    """Tries in a row of everything that failed; most requests never need one of these.
+
+    A further try counts from the moment it is allowed, so that many who ask at once are not many more tries.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._failed: dict[Asked, int] = {}
+        self._tries: dict[Asked, int] = {}
         self._granted: dict[Asked, float] = {}
-        self.in_doubt: set[Asked] = set()
-        """Effects that failed after they had begun, and must not be done twice."""
 
-    def failed(self, asked: Asked) -> int:
-        """How often this failed, without a success in between."""
-        return self._failed.get(asked, 0)
+    def tries(self, asked: Asked) -> int:
+        """How often this was tried, without a success in between."""
+        return self._tries.get(asked, 0)
 
-    def fail(self, asked: Asked) -> int:
+    def count(self, asked: Asked) -> int:
+        """Count a first try, which nobody had to allow, now that it has failed."""
         with self._lock:
-            self._failed[asked] = self.failed(asked) + 1
-            return self._failed[asked]
+            self._tries[asked] = self.tries(asked) + 1
+            return self._tries[asked]
+
+    def allow(self, asked: Asked, most: int) -> bool:
+        """Count a further try, which is yet to be made; False where there were so many already."""
+        with self._lock:
+            tries = self.tries(asked)
+            if tries < most:
+                self._tries[asked] = tries + 1
+            return tries < most
+
+    def forgo(self, asked: Asked) -> None:
+        """Take back a try that was allowed, and said nothing: it was not made, or its answer was that of a poll."""
+        with self._lock:
+            self._tries[asked] = max(0, self.tries(asked) - 1)
 
     def succeed(self, asked: Asked) -> None:
         with self._lock:
-            self._failed.pop(asked, None)
+            self._tries.pop(asked, None)
 
     def grant(self, asked: Asked, earliest: float) -> None:
         """Allow another try from outside, which is paid for, and not before a moment."""
@@ -96,14 +111,31 @@ def handed_on(root: NodeCall) -> None:
 
 
 def time_left(call: Call) -> float | None:
-    """Seconds until the first deadline among the node of a call and those around it; None without one."""
+    """Seconds until the first deadline of a call, its node and all that is around it; None without one."""
     left: float | None = None
     part: Call | None = call
     while part is not None:
-        node = part.node
-        limit = node.contract.timeout if node.bound.enforced else None
-        if limit is not None and node.started:
-            mine = limit - (time.perf_counter_ns() - node.started) / 1e9
-            left = mine if left is None else min(left, mine)
-        part = node.parent
+        mine = _own_time(part)
+        if mine is not None and (left is None or mine < left):
+            left = mine
+        part = part.parent
     return left
+
+
+def out_of_time(call: Call) -> Call | None:
+    """The innermost of the calls around and including this one whose time is up."""
+    part: Call | None = call
+    while part is not None:
+        mine = _own_time(part)
+        if mine is not None and mine <= 0:
+            return part
+        part = part.parent
+    return None
+
+
+def _own_time(part: Call) -> float | None:
+    if isinstance(part, NodeCall):
+        limit = part.contract.timeout if part.started and part.bound.enforced else None
+        return None if limit is None else limit - (time.perf_counter_ns() - part.started) / 1e9
+    assert isinstance(part, (ModelCall, ToolCall))
+    return None if part.until is None else part.until - time.monotonic()

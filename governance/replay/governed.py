@@ -18,6 +18,7 @@ from governance.filters.attempts import Attempts
 from governance.filters.breaker import CircuitBreaker
 from governance.filters.budget import Budget
 from governance.filters.bulkhead import BulkheadFilter
+from governance.filters.deadline import Deadline
 from governance.filters.effect import EffectFilter, business_key
 from governance.filters.fallback import Fallback
 from governance.filters.loops import Loops
@@ -32,7 +33,7 @@ from governance.replay.watch import Watch
 from governance.sidecar import Governance, Mode, Sidecar
 
 JUDGES_FROM_OUTSIDE = (
-    Admission, Attempts, Budget, BulkheadFilter, CircuitBreaker, Fallback, Loops, ReusedAnswers, ReusedReads,
+    Admission, Attempts, Budget, BulkheadFilter, CircuitBreaker, Deadline, Fallback, Loops, ReusedAnswers, ReusedReads,
 )  # fmt: skip
 """Filters that go by what other sessions, other processes or people did: what they decided is on record."""
 
@@ -90,6 +91,10 @@ class Replaying(Governance):
         with self._lock:
             found = self._family.get(id(own.in_force))
             return found if found is not None else Replaying(rules_of(own), self.sidecar, self.watch, self._family)
+
+    def ran_again(self, call: NodeCall) -> bool | None:
+        """Budgets, and what others had tried, are on record by what came of them."""
+        return self.watch.nodes.ran_again(call)
 
     def _build(self, boundary: Boundary, contract: Contract) -> list[Filter]:
         stands = (one for one in super()._build(boundary, contract) if not isinstance(one, JUDGES_FROM_OUTSIDE))

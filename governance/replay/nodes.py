@@ -56,10 +56,19 @@ class Nodes:
     def of(self, call: NodeCall) -> Repeated | None:
         return self._repeated.get(call.execution)
 
+    def ran_again(self, call: NodeCall) -> bool:
+        """Whether the record has another execution of a node after this one."""
+        _, places = self._around(call)
+        with self.findings.lock:
+            return any(one not in self._met for one in places.get(call.path, ()))
+
+    def _around(self, call: NodeCall) -> tuple[Repeated | None, Places]:
+        above = self.of(call.parent.node) if call.parent is not None else None
+        return above, self.findings.run.places if above is None else above.recorded.children
+
     def _execution(self, call: NodeCall) -> Execution:
         """The execution on record that this one repeats: the next one at this path, in the one it runs in."""
-        above = self.of(call.parent.node) if call.parent is not None else None
-        places = self.findings.run.places if above is None else above.recorded.children
+        above, places = self._around(call)
         self._check_step(places, call.path)
         with self.findings.lock:
             found = next((one for one in places.get(call.path, ()) if one not in self._met), None)

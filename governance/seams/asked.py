@@ -9,9 +9,9 @@ from typing import Any
 from governance.call import ModelCall
 from governance.errors import ContractError
 from governance.seams.classes import is_base
+from governance.seams.clients import govern_clients
 
 PIECES = ("on_llm_new_token", "on_stream_event")
-CLIENTS = ("root_client", "root_async_client")
 
 
 def asked(original: Callable[..., Any], own: Any, call: ModelCall) -> tuple[Callable[..., Any], Any]:
@@ -24,16 +24,8 @@ def asked(original: Callable[..., Any], own: Any, call: ModelCall) -> tuple[Call
             f"{call.name} cannot stand in for a {type(own).__name__}: it has no {original.__name__}; "
             "give a model of the same kind"
         )
-    tries_once(call.model)
+    govern_clients(type(call.model))
     return other, call.model
-
-
-def tries_once(model: Any) -> None:
-    """Switch the retries of a model's own client off, which would multiply with every layer above."""
-    for name in CLIENTS:
-        client = getattr(model, name, None)
-        if client is not None and getattr(client, "max_retries", None):
-            client.max_retries = 0
 
 
 def heard(run_manager: Any, call: ModelCall) -> Any:

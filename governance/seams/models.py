@@ -20,7 +20,7 @@ from governance.boundary import (
 )
 from governance.call import Call, ModelCall
 from governance.likeness import like
-from governance.seams.asked import asked, heard, tries_once
+from governance.seams.asked import asked, heard
 from governance.seams.classes import (
     LANGCHAIN,
     inside,
@@ -29,6 +29,7 @@ from governance.seams.classes import (
     passing,
     subclasses,
 )
+from governance.seams.clients import govern_clients, options_of
 from governance.streams import asetting_each, setting_each
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -56,7 +57,7 @@ def _chat(original: Callable[..., Any]) -> Callable[..., Any]:
             ask, subject = asked(original, self, inner)
             token = inside.set(subject)
             try:
-                return ask(inner.messages, stop=stop, run_manager=heard(run_manager, inner), **inner.options)
+                return ask(inner.messages, stop=stop, run_manager=heard(run_manager, inner), **options_of(inner))
             finally:
                 inside.reset(token)
 
@@ -78,7 +79,7 @@ def _achat(original: Callable[..., Any]) -> Callable[..., Any]:
             ask, subject = asked(original, self, inner)
             token = inside.set(subject)
             try:
-                return await ask(inner.messages, stop=stop, run_manager=heard(run_manager, inner), **inner.options)
+                return await ask(inner.messages, stop=stop, run_manager=heard(run_manager, inner), **options_of(inner))
             finally:
                 inside.reset(token)
 
@@ -150,9 +151,7 @@ def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 def _open_model(
     parent: Call, model: Any, messages: list[Any], options: Mapping[str, Any], *, prompts: int = 1, form: str
 ) -> ModelCall:
-    """The call of a model; its client's own retries, which would multiply with every layer above, are off."""
-    if parent.node.bound.enforced:
-        tries_once(model)
+    govern_clients(type(model))
     call = model_call(parent, model, messages, options)
     call.prompts, call.form = prompts, form
     return call
@@ -173,7 +172,7 @@ def _streamed(original: Callable[..., Any]) -> Callable[..., Any]:
         def produce(inner: ModelCall) -> Iterator[Any]:
             given = input if inner.messages is messages else inner.messages
             ask, subject = asked(original, self, inner)
-            pieces: Iterator[Any] = ask(given, config, stop=stop, **inner.options)
+            pieces: Iterator[Any] = ask(given, config, stop=stop, **options_of(inner))
             return pieces if subject is None else setting_each(inside, subject, pieces)
 
         yield from stream_inner(_open_model(parent, self, messages, kwargs, form="chunk"), produce, _folded)
@@ -197,7 +196,7 @@ def _astreamed(original: Callable[..., Any]) -> Callable[..., Any]:
         def produce(inner: ModelCall) -> AsyncIterator[Any]:
             given = input if inner.messages is messages else inner.messages
             ask, subject = asked(original, self, inner)
-            pieces: AsyncGenerator[Any, None] = ask(given, config, stop=stop, **inner.options)
+            pieces: AsyncGenerator[Any, None] = ask(given, config, stop=stop, **options_of(inner))
             return pieces if subject is None else asetting_each(inside, subject, pieces)
 
         async for piece in astream_inner(_open_model(parent, self, messages, kwargs, form="chunk"), produce, _folded):

@@ -22,7 +22,6 @@ from langchain_core.outputs import (
     LLMResult,
 )
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from governance import Contract, Policy, Sidecar, govern
@@ -259,23 +258,6 @@ def test_no_stream_of_model_events_passes_the_budget(mode: str, sidecar: Sidecar
         asyncio.run(graph.ainvoke({"out": ""}))
 
     assert [] == model.calls
-
-
-def test_the_clients_own_retries_are_off_inside_a_governed_call(sidecar: Sidecar, one: Any) -> None:
-    """Tries that the client makes by itself are in no record and no budget."""
-    from governance.testing.behaviours import status
-    from governance.testing.server import FaultyServer
-
-    with FaultyServer(always=status(500, retry_after=0.01)) as server:
-        model = ChatOpenAI(model="x", base_url=server.base_url, api_key="x")  # type: ignore[arg-type]
-        graph = govern(
-            one(lambda s: {"out": str(model.invoke("hi").content)}), contracts={"n": Contract()}, sidecar=sidecar
-        )
-
-        with pytest.raises(Exception):  # noqa: B017
-            graph.invoke({"out": ""})
-
-        assert 1 == len(server.requests)
 
 
 # ---- budgets under concurrency and broken streams ----------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.governance.chains import Log, raising
 class _Node:
     """As much of a node call as a deadline asks for."""
 
-    name = place = path = "n"
+    name = place = path = execution = "n"
 
     def __init__(self) -> None:
         self.refused: list[Exception] = []

@@ -61,9 +61,9 @@ class VeryBusy(Busy):
         (httpx.ConnectError("no"), "connection"),
         (httpx.RemoteProtocolError("cut"), "connection"),
         (requests.ConnectionError(), "connection"),
-        (requests.ReadTimeout(), "connection"),
+        (requests.ReadTimeout(), "timeout"),
         (openai.APIConnectionError(request=REQUEST), "connection"),
-        (openai.APITimeoutError(request=REQUEST), "connection"),
+        (openai.APITimeoutError(request=REQUEST), "timeout"),
         (of_httpx(503), "server"),
         (of_httpx(529), "server"),
         (of_httpx(408), "server"),
@@ -72,6 +72,7 @@ class VeryBusy(Busy):
         (of_urllib(503), "server"),
         (of_openai(openai.InternalServerError, 500), "server"),
         (of_openai(openai.RateLimitError, 429), "rate-limited"),
+        (ExceptionGroup("both", [of_httpx(503), ExceptionGroup("inner", [TimeoutError()])]), "server"),
     ],
 )
 def test_what_passes_by_itself(error: Exception, expected: str) -> None:
@@ -94,7 +95,8 @@ def test_an_answer_that_says_no_will_say_it_again(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError(), KeyError("x"), RuntimeError(), FileNotFoundError(), socket.gaierror(), CircuitOpen("open"),
+    [ValueError(), KeyError("x"), ExceptionGroup("both", [ConnectionError(), ValueError()]),
+     ExceptionGroup("both", [ConnectionError(), of_httpx(400)]), RuntimeError(), FileNotFoundError(), socket.gaierror(), CircuitOpen("open"),
      asyncio.CancelledError(), KeyboardInterrupt()],
 )  # fmt: skip
 def test_what_says_nothing_of_a_dependency_is_neither(error: BaseException) -> None:
@@ -135,4 +137,11 @@ def test_when_to_come_back_as_a_date() -> None:
     assert found is not None
     assert 57 < found <= 60
     assert 0 == retry_after(of_httpx(503, **{"retry-after": formatdate(time.time() - 60, usegmt=True)}))
+    local = retry_after(of_httpx(503, **{"retry-after": formatdate(time.time() + 60)}))  # `-0000`: no zone is named
+    assert local is not None
+    assert 57 < local <= 60
+    assert retry_after(of_httpx(503, **{"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"})) is None
+    assert retry_after(of_httpx(503, **{"retry-after": "Fri, 99 Dec 2030 23:59:59 GMT"})) is None
     assert 7 == retry_after(of_urllib(503))
+    assert 7 == retry_after(ExceptionGroup("both", [of_httpx(429, **{"retry-after": "3"}), of_urllib(503)]))
+    assert 1e300 == retry_after(of_httpx(429, **{"retry-after": "1e300"}))  # longer than anybody waits

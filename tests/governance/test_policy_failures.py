@@ -8,7 +8,14 @@ import pytest
 
 from governance import Policy, load_policy
 from governance.errors import PolicyError
-from governance.policy_failures import BreakerPolicy, BulkheadPolicy, DependencyPolicy, RetriesPolicy, Rules
+from governance.policy_failures import (
+    BreakerPolicy,
+    BulkheadPolicy,
+    DependencyPolicy,
+    RetriesPolicy,
+    Rules,
+    TimeoutPolicy,
+)
 
 
 def load(folder: Path, text: str) -> Policy:
@@ -27,22 +34,30 @@ def test_a_file_gives_the_objects_that_python_gives(tmp_path: Path) -> None:
         window = 30
         [bulkhead]
         concurrent = 4
+        [timeout]
+        seconds = 20
         [dependency."bank"]
         members = ["pay", "refund"]
         [dependency."bank".breaker]
         failure_rate = 0.1
         [dependency."search"]
         retries = { attempts = 5 }
+        timeout = { seconds = 2.5 }
         """
     expected = Policy(
         retries=RetriesPolicy(attempts=2, ratio=0.2, on=("Busy",)),
         breaker=BreakerPolicy(window=30.0),
         bulkhead=BulkheadPolicy(concurrent=4),
+        timeout=TimeoutPolicy(seconds=20.0),
         dependency=(
             DependencyPolicy(
                 name="bank", members=("pay", "refund"), breaker=BreakerPolicy(window=30.0, failure_rate=0.1)
             ),
-            DependencyPolicy(name="search", retries=RetriesPolicy(attempts=5, ratio=0.2, on=("Busy",))),
+            DependencyPolicy(
+                name="search",
+                retries=RetriesPolicy(attempts=5, ratio=0.2, on=("Busy",)),
+                timeout=TimeoutPolicy(seconds=2.5),
+            ),
         ),
     )
 
@@ -68,6 +83,8 @@ def test_what_is_not_named_is_off(tmp_path: Path) -> None:
         ("[breaker]\nfailure_rate = 0", "breaker.failure_rate must be a number above 0, not 0"),
         ("[breaker]\nslow = 'never'", "breaker.slow must be a number above 0, not 'never'"),
         ("[bulkhead]\nspots = 3", r"unknown key 'spots' in \[bulkhead\]; known are: concurrent, patience"),
+        ("[timeout]\nseconds = 0", "timeout.seconds must be a number above 0, not 0"),
+        ("timeout = 5", r"\[timeout\] must be a table, not 5"),
         ("dependency = 3", r"\[dependency\] must be a table of tables, not 3"),
         ("[dependency]\nbank = 3", r'\[dependency."bank"\] must be a table, not 3'),
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from governance import Policy, Principal, Sidecar, govern
+from governance import Principal, Sidecar, govern, load_policy
 from governance.policy import ApprovalPolicy
 from governance.testing.models import ScriptedChatModel
 from graphs import chatbot
@@ -20,7 +20,10 @@ from tools.shop import Shop, create_shop
 
 ADA = {"email": "ada@example.com", "postcode": "1017 XK"}
 BRUNO = {"email": "bruno@example.com", "postcode": "69002"}
-POLICY = Policy(approvals=ApprovalPolicy(local_operators=("ada", "shop-lead", "mallory")))
+POLICY = replace(
+    load_policy(Path(__file__).parents[2] / "sidecar.toml"),
+    approvals=ApprovalPolicy(local_operators=("ada", "shop-lead", "mallory")),
+)
 
 
 @dataclass

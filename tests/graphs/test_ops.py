@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +21,12 @@ from examples.services.admin import serve_admin
 from examples.services.changes import PlatformError
 from examples.services.client import RemotePlatform
 from examples.services.platform import Platform
-from governance import Contract, NodeCall, Policy, Sidecar, coverage, govern, operator
+from governance import Contract, NodeCall, Sidecar, coverage, govern, load_policy, operator
 from governance.errors import ApprovalDenied
 from governance.policy import ApprovalPolicy
 from governance.testing.cassettes import replaying
 from graphs.models import ModelNotConfigured
-from graphs.ops import build, graph
+from graphs.ops import POLICY, build, graph
 from graphs.ops_contracts import CONTRACTS, a_cause
 from tools.incident import ToolInputError
 
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 INCIDENTS = ROOT / "examples/incidents"
 BAD_DEPLOY = ROOT / "cassettes/demo/ops.yaml"
 RECORDED_MODEL = "qwen2.5-coder-1.5b-instruct"
-POLICY = Policy(approvals=ApprovalPolicy(local_operators=("alice",)))
+RULES = replace(load_policy(POLICY), approvals=ApprovalPolicy(local_operators=("alice",)))
 FOUND = {"service": "orders", "cause": "a release", "evidence": ["deploy:orders:2"]}
 BACK = {"tool": "rollback_deploy", "args": {"service": "orders", "to_version": "1.4.0"}}
 
@@ -112,7 +112,7 @@ def desk(tmp_path: Path, platform: RemotePlatform) -> Iterator[Desk]:
 def desk_with(tmp_path: Path, contracts: dict[str, Contract]) -> Iterator[Desk]:
     sidecar = Sidecar(ledger=tmp_path / "ledger.db")
     try:
-        yield Desk(govern(build(InMemorySaver()), contracts=contracts, policy=POLICY, sidecar=sidecar), sidecar)
+        yield Desk(govern(build(InMemorySaver()), contracts=contracts, policy=RULES, sidecar=sidecar), sidecar)
     finally:
         sidecar.close()
 

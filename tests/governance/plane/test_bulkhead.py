@@ -30,9 +30,9 @@ def test_the_first_to_come_is_the_first_to_be_let_in() -> None:
     bulkhead = Bulkhead("shop", 1, 2, 1.0)
     first, second, third = (entered(bulkhead, name) for name in "abc")
 
-    assert [True, False, False] == [one.granted.done() for one in (first, second, third)]
+    assert [True, False, False] == [one.given for one in (first, second, third)]
     first.release()
-    assert [True, False] == [one.granted.done() for one in (second, third)]
+    assert [True, False] == [one.given for one in (second, third)]
 
 
 def test_one_more_than_may_wait_is_shed_at_once() -> None:
@@ -129,7 +129,7 @@ def test_who_gives_up_gives_his_place_in_the_line_back() -> None:
     third = entered(bulkhead, "c")
     first.release()
 
-    assert third.granted.done()
+    assert third.given
     third.release()
     assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
 
@@ -142,7 +142,7 @@ def test_a_place_that_comes_as_the_patience_ends_is_not_lost() -> None:
     first.release()
     second.release()
 
-    assert third.granted.done()
+    assert third.given
     third.release()
     assert (0, 0) == (bulkhead.inside, bulkhead.waiting)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from governance import Policy, SideEffect, declares, govern
 from governance.errors import Unavailable
 from governance.plane.dependencies import Dependencies
 from governance.policy import LedgerPolicy
-from governance.policy_failures import BreakerPolicy, RetriesPolicy
+from governance.policy_failures import BreakerPolicy, RetriesPolicy, TimeoutPolicy
 
 RULES = Policy(ledger=LedgerPolicy(payloads="all"), retries=RetriesPolicy(attempts=3, wait=0.001))
 OFTEN = {"retry_policy": RetryPolicy(max_attempts=9, initial_interval=0, jitter=False)}
@@ -140,3 +141,42 @@ def test_a_node_that_others_had_left_no_budget_for_does_not_run_again(stage: Any
             governed.invoke({"out": ""}, {"configurable": {"thread_id": session}})
 
     assert stage.seen(graph, stage.recording()) is None
+
+
+def test_a_node_is_run_again_for_what_failed_in_it_then(stage: Any, rules: Any, one: Any) -> None:
+    """Tools that do not run now had tries of their own; the node alone would have failed too often."""
+    rules(RULES)
+    first, second = failing(1), failing(2)
+
+    def node(state: Any) -> Any:
+        return {"out": first.invoke({"word": "a"}) + second.invoke({"word": "b"})}
+
+    graph = one(node, options=OFTEN)
+    recording = stage.record(graph, {"out": ""})
+    assert 4 == sum(row.kind == "node.begun" for row in recording.rows)
+
+    assert stage.seen(graph, recording) is None
+
+
+def test_what_was_too_slow_is_too_slow_again(stage: Any, rules: Any, one: Any) -> None:
+    """Its time is not waited for; the node goes the same way."""
+    rules(replace(RULES, retries=None, timeout=TimeoutPolicy(seconds=0.05)))
+    free = threading.Event()
+
+    @tool
+    def look(word: str) -> str:
+        """Looks."""
+        free.wait(20)
+        return "found"
+
+    def node(state: Any) -> Any:
+        try:
+            return {"out": look.invoke({"word": "a"})}
+        except TimeoutError as error:
+            return {"out": f"without: {error}"}
+
+    graph = one(node)
+    recording = stage.record(graph, {"out": ""})
+    free.set()
+
+    assert stage.seen(graph, recording) is None
