@@ -42,8 +42,8 @@ class Crowd:
         ]
         for number in range(len(callers)):
             threading.Thread(target=self._listen, args=(number,), daemon=True).start()
-        self.gone: set[int] = set()
-        """Workers whose callers have all gone since they were last told to come."""
+        self._busy = [0] * len(callers)
+        """How often each worker was told to let its callers come, and has not yet said that they are gone."""
         for _ in callers:
             assert self._words.get(timeout=PATIENCE)[1] == "ready"
 
@@ -66,7 +66,7 @@ class Crowd:
         """Let the callers of all workers come, or of these; the workers whose callers reached the dependency."""
         there = self._all if of is None else list(of)
         for number in there:
-            self.gone.discard(number)
+            self._busy[number] += 1
             self.say(number, str(self.callers[number]))
         heard = [self._word() for _ in range(sum(self.callers[number] for number in there))]
         return [number for number, word in heard if word == "reached"]
@@ -76,8 +76,8 @@ class Crowd:
         there = self._all if of is None else list(of)
         for number in there:
             self.say(number, "release")
-        while not self.gone.issuperset(there):
-            self.gone.add(self._words.get(timeout=PATIENCE)[0])
+        while any(self._busy[number] for number in there):
+            self._busy[self._words.get(timeout=PATIENCE)[0]] -= 1
 
     def say(self, number: int, word: str) -> None:
         stdin = self.workers[number].stdin
@@ -91,7 +91,7 @@ class Crowd:
             number, word = self._words.get(timeout=PATIENCE)
             if word != "done":
                 return number, word
-            self.gone.add(number)
+            self._busy[number] -= 1
 
     def _listen(self, number: int) -> None:
         stdout = self.workers[number].stdout

@@ -74,7 +74,7 @@ def asked(graph: Any) -> str:
 
 
 def test_with_a_bulkhead_the_others_go_on(street: Street) -> None:
-    rules = "[bulkhead]\nconcurrent = 2\nqueue = 1\npatience = 0.02\n"
+    rules = '[dependency."other"]\nbulkhead = { concurrent = 2, queue = 1, patience = 0.02 }\n'
     quick, other = street.graph("quick", rules), street.graph("other", rules)
 
     with ThreadPoolExecutor(WORKERS) as pool:
