@@ -43,7 +43,7 @@ def test_a_wrong_sidecar_toml_is_one_line(project: Project) -> None:
     project.write("sidecar.toml", "[ledgr]\n")
     ended = project.sidecar("status")
 
-    assert (2, True) == (ended.code, "sidecar.toml: unknown table [ledgr]; expected one of" in ended.line)
+    assert (2, True) == (ended.code, "sidecar.toml:1: unknown table [ledgr]; did you mean 'ledger'?" in ended.line)
 
 
 def test_coverage_is_told_before_anything_runs(project: Project) -> None:
