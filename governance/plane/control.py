@@ -308,8 +308,8 @@ class Control:
                 db = sqlite3.connect(self.path, isolation_level=None, timeout=30, check_same_thread=False)
                 write_ahead(db)
                 db.execute("PRAGMA synchronous=FULL")
-                _check_version(db, self.path)
-                db.executescript(stops.SCHEMA + SCHEMA)
+                if _is_new(db, self.path):  # else it would wait for whoever writes, and a stop with it
+                    db.executescript(stops.SCHEMA + SCHEMA)
                 self._bell = Bell(self.path.with_name(f"{self.path.name}-bell"))
                 found = os.stat(self.path)
                 self._file = (found.st_dev, found.st_ino)
@@ -371,7 +371,8 @@ class Control:
         self._cards, self._heard, self._good_until = cards, heard, good_until
 
 
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
+def _is_new(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file has no tables yet; raises where it has those of another version."""
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, VERSION):
         raise LedgerError(
@@ -379,6 +380,7 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
             "settle what waits in it with the Sidecar that made it, then move it away",
             code="control",
         )
+    return bool(found == 0)
 
 
 _LIVE: weakref.WeakSet[Control] = weakref.WeakSet()
