@@ -215,12 +215,18 @@ def test_the_usual_time_of_an_answer_is_part_of_what_is_left(governed: Any, side
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_a_stop_is_in_force_after_the_wait(how: str, governed: Any, sidecar: Sidecar) -> None:
     shop = Shop(Weather())
-    graph = governed(sync_node(shop) if how == "sync" else async_node(shop), wait=1.0)
-    timer = threading.Timer(0.2, lambda: sidecar.control.stop("tool", "look", reason="enough", by="ann"))
-    timer.start()
+    graph = governed(sync_node(shop) if how == "sync" else async_node(shop), wait=4.0)
+
+    def stop() -> None:
+        while not shop.at:
+            time.sleep(0.01)
+        sidecar.control.stop("tool", "look", reason="enough", by="ann")
+
+    person = threading.Thread(target=stop)
+    person.start()
     with pytest.raises(Halted):
         run(graph, how)
-    timer.join()
+    person.join()
 
     assert 1 == len(shop.at)
 
