@@ -13,12 +13,20 @@ from typing import TypeVar
 
 from governance.contracts import Contract
 from governance.policy import Policy
+from governance.policy_budgets import LimitPolicy
 from governance.policy_failures import BreakerPolicy, BulkheadPolicy, RetriesPolicy
+from governance.policy_halts import COUNTED, HaltRule
+from governance.policy_saga import SagaPolicy
 from governance.sidecar import Sidecar, govern
 
 Graph = TypeVar("Graph")
 GENEROUS = Policy(
-    retries=RetriesPolicy(attempts=1_000, ratio=1.0, burst=100_000), breaker=BreakerPolicy(), bulkhead=BulkheadPolicy()
+    retries=RetriesPolicy(attempts=1_000, ratio=1.0, burst=100_000),
+    breaker=BreakerPolicy(),
+    bulkhead=BulkheadPolicy(),
+    saga=SagaPolicy(),
+    halt=tuple(HaltRule(when=when, over=1_000_000) for when in COUNTED),
+    limit=(LimitPolicy(of="all", tokens=1_000_000_000),),
 )
 """Everything that governs failures is on, and allows whatever LangGraph itself would."""
 
