@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from governance.call import Call, Filter, Flow, Hold, ModelCall, NodeCall, Proceed, Run, Sleep, ToolCall
     from governance.compensation import Compensated, compensate
-    from governance.contracts import (
-        Approval,
-        Contract,
-        SideEffect,
-        Tool,
-        at_least,
-        at_most,
-        declares,
-        from_state,
-        matches,
-        one_of,
-    )
+    from governance.constraints import at_least, at_most, from_state, matches, one_of
+    from governance.contracts import Approval, Contract, SideEffect, Tool, declares
     from governance.effect_block import effect
     from governance.errors import GovernanceError, Refusal
     from governance.fallbacks import Cached, Plain
@@ -45,18 +35,8 @@ _HOMES = {
         "ToolCall",
     ),
     "governance.compensation": ("Compensated", "compensate"),
-    "governance.contracts": (
-        "Approval",
-        "Contract",
-        "SideEffect",
-        "Tool",
-        "at_least",
-        "at_most",
-        "declares",
-        "from_state",
-        "matches",
-        "one_of",
-    ),
+    "governance.constraints": ("at_least", "at_most", "from_state", "matches", "one_of"),
+    "governance.contracts": ("Approval", "Contract", "SideEffect", "Tool", "declares"),
     "governance.effect_block": ("effect",),
     "governance.errors": ("GovernanceError", "Refusal"),
     "governance.gates": ("Gate", "Verdict"),

@@ -24,24 +24,9 @@ from governance.contracts import READ, Contract, SideEffect, effect_of, effects_
 from governance.covered import Coverage
 from governance.directory import Directory
 from governance.errors import ContractError, LedgerError
-from governance.filters.admission import Admission
-from governance.filters.answers import ReusedAnswers, ReusedReads
-from governance.filters.approval import ToolApproval
-from governance.filters.attempted import attempted
-from governance.filters.attempts import Attempts
-from governance.filters.authority import InnerAuthority, check_tool, node_authority
-from governance.filters.breaker import CircuitBreaker
-from governance.filters.budget import Budget
-from governance.filters.bulkhead import BulkheadFilter
-from governance.filters.cards import parked
-from governance.filters.contract import contract_filter
-from governance.filters.deadline import Deadline
-from governance.filters.effect import EffectFilter
-from governance.filters.fallback import Fallback
-from governance.filters.first_tries import first_tries
-from governance.filters.gate import gates
-from governance.filters.halts import EffectBursts, Halts
-from governance.filters.loops import Loops
+from governance.filters.authority import check_tool
+from governance.filters.halts import Halts
+from governance.filters.order import filters_of
 from governance.filters.record_payloads import records_of
 from governance.isolation import EffectLeft
 from governance.plane.approvals import Approvals
@@ -91,7 +76,6 @@ class Sidecar:
         self.sagas = Sagas(self.control, self.effects)
         self.budgets = Budgets(self.control, self.ledger)
         self.sessions = Sessions()
-        self.dependencies = Dependencies(clock)
         self.last_answers = LastAnswers(clock)
         self.halts = HaltCounts(self.control, clock)
         self.policies = PolicyFiles(self.control, self.ledger)
@@ -227,42 +211,7 @@ class Governance:
         return found
 
     def _build(self, boundary: Boundary, contract: Contract) -> list[Filter]:
-        enforced = self.enforcing and contract.enforced
-        middle = [f for f in self.filters if getattr(f, "at", "node") == boundary] if enforced else []
-        if boundary == "node":
-            return [*self._node_filters(contract), *middle] if enforced else [self.records.node]
-        if not enforced:
-            return [self.records.inner]
-        middle = [*self._failure_filters(), *middle, DEADLINE]
-        fallback: list[Filter] = [Fallback()] if contract.fallbacks or self.directory.stands_in else []
-        outer: list[Filter] = [self.records.inner, *self._counting(), INNER_AUTHORITY]
-        if boundary == "model":
-            return [*outer, ReusedAnswers(), *fallback, Budget(), *middle]
-        if self.halts is not None and self.halts.counts_effects:
-            middle = [EffectBursts(self.halts), *middle]
-        return [*outer, Loops(), ToolApproval(), ReusedReads(), *fallback, EffectFilter(), *middle]
-
-    def _counting(self) -> list[Filter]:
-        return [] if self.halts is None else [self.halts]
-
-    def _failure_filters(self) -> list[Filter]:
-        """The breaker inside the attempts, so that it sees every try; none where no operator has set anything."""
-        return [Attempts(), CircuitBreaker(), BulkheadFilter()] if self.directory.governs else []
-
-    def _node_filters(self, contract: Contract) -> list[Filter]:
-        """What stands around a node; a filter that has nothing to ask of it is left out."""
-        asks = contract.approval is not None or bool(contract.gates)
-        first: list[Filter] = [attempted] if contract.outlives else []
-        chain: list[Filter] = [
-            *first, self.records.node, *self._counting(), *([parked] if asks else []), node_authority,
-        ]  # fmt: skip
-        if self.policy.retries is not None:
-            chain.append(first_tries)
-        if self.policy.loops.visits is not None or self.policy.budget.session_tokens is not None:
-            chain.append(Admission())
-        if asks:
-            chain.append(gates)
-        return [*chain, contract_filter]
+        return filters_of(self, boundary, contract)
 
     def bind(self, place: str, declared: Declared) -> Bound | None:
         """The contract of a place met with what its graph declares; None where there is no contract."""
@@ -326,8 +275,6 @@ def _bound_once(one: Filter) -> Filter:
     return one if inspect.isroutine(one) else one.__call__
 
 
-INNER_AUTHORITY = InnerAuthority()
-DEADLINE = Deadline()
 _default: Sidecar | None = None
 _default_lock = threading.Lock()
 
