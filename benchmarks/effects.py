@@ -24,10 +24,11 @@ from pathlib import Path
 from rich.progress import Progress
 
 from benchmarks import effects_service
-from benchmarks.effects_books import Cut, Findings, cut_off, judge, settle_by_hand
+from benchmarks.effects_books import KINDS, Cut, Findings, cut_off, judge, settle_by_hand
 from benchmarks.effects_notes import Told, read_notes
 from benchmarks.effects_one_order import SESSIONS, Outcome, fifty
 from benchmarks.effects_worker import AT_ONCE, LEASE, Place, Task, work
+from benchmarks.findings import lines as lines_of
 from benchmarks.kills import Ear, take_aim
 from benchmarks.report import Target, report
 from governance.plane import effects
@@ -202,7 +203,7 @@ def _notes(slots: list[Slot], findings: Findings, orders: list[Outcome]) -> str:
             f"{one.refunds} refund, {one.answered} told of it, {one.refused} refused for asking for another amount"
         )
         lines += sorted(set(one.failed))[:3]
-    return "\n".join([*lines, *findings.lines()])
+    return "\n".join([*lines, *lines_of(findings, KINDS)])
 
 
 if __name__ == "__main__":

@@ -39,13 +39,6 @@ class Findings:
     sessions: int = 0
     effects: int = 0
 
-    def lines(self, most: int = 5) -> Iterable[str]:
-        for name in KINDS:
-            found = getattr(self, name)
-            yield from (f"{name}: {one}" for one in found[:most])
-            if len(found) > most:
-                yield f"{name}: and {len(found) - most} more"
-
 
 def judge(folder: Path, told: Sequence[Told], cut: Iterable[Cut], settled: Iterable[str]) -> Findings:
     """Go through all books once every session is over."""

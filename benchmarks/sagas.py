@@ -25,6 +25,7 @@ from rich.progress import Progress
 from benchmarks import effects_service
 from benchmarks.effects_notes import Told, read_notes
 from benchmarks.effects_worker import AT_ONCE, LEASE, Place
+from benchmarks.findings import lines as lines_of
 from benchmarks.kills import Ear, take_aim
 from benchmarks.options import options_of
 from benchmarks.report import Target, report
@@ -165,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     notes = [
         f"{_sum(slots, 'lives')} lives of a worker; leases of {LEASE:g} s (users get {effects.LEASE:g} s)",
-        *findings.lines(),
+        *lines_of(findings, KINDS),
     ]
     return report("sagas", figures, targets, notes="\n".join(notes), only_json=options.json)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +37,6 @@ class Findings:
     done: int = 0
     undone: int = 0
     parked: int = 0
-
-    def lines(self, most: int = 5) -> Iterable[str]:
-        for name in KINDS:
-            found = getattr(self, name)
-            yield from (f"{name}: {one}" for one in found[:most])
-            if len(found) > most:
-                yield f"{name}: and {len(found) - most} more"
 
 
 def judge(folder: Path, told: Sequence[Told], tasks: Mapping[str, Task]) -> Findings:
