@@ -9,9 +9,12 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+import struct
 from pathlib import Path
 
-SIZE = 16
+RUNG = 16
+SIZE = RUNG + 8
+MOMENT = struct.Struct("d")
 
 
 class Bell:
@@ -29,8 +32,25 @@ class Bell:
 
     def heard(self) -> bytes:
         """What stands there since the last ring; another value means that somebody has rung."""
-        return self._shared[:SIZE]
+        return self._shared[:RUNG]
 
     def ring(self) -> None:
         """Tell everybody, this process too; after the change, so that whoever hears it finds it."""
-        self._shared[:SIZE] = secrets.token_bytes(SIZE)
+        self._shared[:RUNG] = secrets.token_bytes(RUNG)
+
+    def announce(self, until: float) -> None:
+        """Say that a change is on its way that nobody should miss, and that it is there by then or given up.
+
+        By the clock of `time.monotonic`, which all processes of a machine share. It rings.
+        """
+        self._shared[RUNG:SIZE] = MOMENT.pack(until)
+        self.ring()
+
+    def announced(self) -> float:
+        """Until when a change is on its way; a moment of the past where none is."""
+        return float(MOMENT.unpack(self._shared[RUNG:SIZE])[0])
+
+    def arrived(self, until: float) -> None:
+        """The change is there, or given up; another one that was announced since is still on its way."""
+        if self.announced() == until:
+            self._shared[RUNG:SIZE] = MOMENT.pack(0.0)

@@ -81,6 +81,10 @@ REFRESH = 1.0
 GOOD = 0.005
 """Seconds a snapshot is good for, whatever others change: many who ask people must not have it read at each call."""
 
+ON_ITS_WAY = 1.0
+"""Seconds that calls wait at most for a stop that somebody has announced and is writing."""
+LOOK = 0.001
+
 Work = Callable[[sqlite3.Connection], None]
 
 
@@ -99,6 +103,7 @@ class Control:
     _version: int
     _file: tuple[int, int]
     _stops: Stops
+    _mine: set[float]
     _cards: dict[str, dict[str, str]]
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -128,6 +133,8 @@ class Control:
     def refresh(self) -> None:
         """Read the snapshot anew where it is old (blocking); raises `LedgerError` where the file cannot be read."""
         self.watch()
+        while (left := self._on_its_way()) > 0:
+            time.sleep(min(LOOK, left))
         with self._lock:
             if self._bell is None or self._bell.heard() != self._heard:
                 try:
@@ -198,6 +205,7 @@ class Control:
         order = Stop(scope, name, reason, by, time.time())
         before = self.stops.get(order.key)
         self._stops.order(order)
+        announced = self._announce() or self._announce(self._opened())
         try:
             with self._lock:
                 with self.transaction() as db:
@@ -206,7 +214,9 @@ class Control:
         except BaseException:
             self._stops.take_back(order, before)
             raise
-        self.ring()
+        finally:
+            self._arrived(announced)
+            self.ring()
         return order
 
     def halt(self, order: Stop) -> bool:
@@ -216,7 +226,7 @@ class Control:
         """
         new = self._stops.order(order, again=False)
         if new:
-            self.soon(partial(self._stops.write, order.key), partial(self._stops.written, order.key))
+            self.soon(partial(self._stops.write, order.key), partial(self._written, order.key, self._announce()))
         return new
 
     def lifted(self, scope: str, name: str) -> float:
@@ -284,6 +294,7 @@ class Control:
         self._db, self._watcher, self._bell = None, None, None
         self._ended, self._woken, self._due = threading.Event(), threading.Event(), deque()
         self._version, self._heard, self._good_until, self._file = -1, None, 0.0, (0, 0)
+        self._mine = set()
         self._stops, self._cards = Stops(), {}
 
     def _same(self) -> sqlite3.Connection:
@@ -355,11 +366,47 @@ class Control:
             self._due.popleft()
             self.ring()
 
+    def _opened(self) -> Bell | None:
+        with self._lock:
+            self._connect()
+        return self._bell
+
+    def _announce(self, bell: Bell | None = None) -> float:
+        """Have calls of other processes wait for a stop until it is written, instead of passing it by meanwhile.
+
+        Does not block; 0 where this process has not opened the file.
+        """
+        bell = bell or self._bell
+        if bell is None:
+            return 0.0
+        until = time.monotonic() + ON_ITS_WAY
+        self._mine.add(until)
+        bell.announce(until)
+        return until
+
+    def _arrived(self, announced: float) -> None:
+        bell = self._bell
+        if bell is not None:
+            bell.arrived(announced)
+        self._mine.discard(announced)
+
+    def _written(self, key: tuple[str, str], announced: float) -> None:
+        self._stops.written(key)
+        self._arrived(announced)
+
+    def _on_its_way(self) -> float:
+        """Seconds that a stop of another process may still be on its way; its own this one knows."""
+        bell = self._bell
+        until = 0.0 if bell is None else bell.announced()
+        return 0.0 if until in self._mine else min(ON_ITS_WAY, until - time.monotonic())
+
     def _read(self) -> None:
         db = self._connect()
         assert self._bell is not None
         # Before the reading: a change meanwhile must not pass for one that was read.
         heard, good_until = self._bell.heard(), time.monotonic() + GOOD
+        if self._on_its_way() > 0:
+            heard, good_until = b"", 0.0  # what is read now is old when it is written
         self._version = db.execute("PRAGMA data_version").fetchone()[0]
         cards: dict[str, dict[str, str]] = {}
         for session, card, state in db.execute(MATTERING, (time.time() - REMEMBERED,)):

@@ -36,3 +36,22 @@ def test_a_bell_where_nothing_can_be_written_is_an_error(tmp_path: Path) -> None
 
     with pytest.raises(OSError):
         Bell(tmp_path / "file" / "bell")
+
+
+def test_what_is_announced_is_on_its_way_until_it_has_arrived(tmp_path: Path) -> None:
+    mine, other = Bell(tmp_path / "bell"), Bell(tmp_path / "bell")
+    heard = other.heard()
+    mine.announce(5.0)
+
+    assert (5.0, True) == (other.announced(), heard != other.heard())
+    mine.arrived(5.0)
+    assert 0.0 == other.announced()
+
+
+def test_one_that_was_announced_since_is_still_on_its_way(tmp_path: Path) -> None:
+    bell = Bell(tmp_path / "bell")
+    bell.announce(5.0)
+    bell.announce(6.0)
+    bell.arrived(5.0)
+
+    assert 6.0 == bell.announced()

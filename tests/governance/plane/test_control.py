@@ -351,3 +351,34 @@ def test_a_snapshot_that_is_only_being_read_is_not_fresh(tmp_path: Path) -> None
 
     assert not fresh
     assert ("all", "*") in switch.stops
+
+
+def test_calls_of_others_wait_for_a_stop_that_is_being_written(tmp_path: Path, monkeypatch: Any) -> None:
+    """From the moment on when it is given: the disk may take its time."""
+    monkeypatch.setattr("governance.plane.control.ON_ITS_WAY", 60.0)
+    with closing(Control(tmp_path / "control.db")) as switch, closing(Control(tmp_path / "control.db")) as other:
+        switch.refresh()
+        other.refresh()
+        person = threading.Thread(target=lambda: switch.stop("tool", "pay", reason="odd", by="ann"))
+        with switch.lock:  # its disk stands still
+            person.start()
+            until(lambda: ("tool", "pay") in switch.stops)
+            until(lambda: not other.is_fresh())
+            reader = threading.Thread(target=other.refresh)
+            reader.start()
+            time.sleep(0.05)
+            waits = reader.is_alive()
+        person.join()
+        reader.join()
+
+        assert waits and ("tool", "pay") in other.stops and other.is_fresh()
+
+
+def test_nobody_waits_for_ever_for_whoever_died_before_it_was_written(tmp_path: Path) -> None:
+    with closing(Control(tmp_path / "control.db")) as switch, closing(Control(tmp_path / "control.db")) as other:
+        switch.refresh()
+        other.refresh()
+        switch._announce()
+
+        other.refresh()
+        assert other.is_fresh()
