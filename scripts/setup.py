@@ -65,6 +65,11 @@ def prepare(uv, digest):
     STAMP.write_text(digest)
 
 
+def fetch_model():
+    """The embedding model of memory/; without it recall goes by words alone, so a failure stops nothing."""
+    subprocess.run([str(PYTHON), "-m", "memory.fetch"], cwd=ROOT, check=False)
+
+
 def main():
     if sys.version_info < (3, 11):  # noqa: UP036 - this file meets whatever Python the machine has
         found = sys.version.split()[0]
@@ -74,6 +79,7 @@ def main():
         return print("setup: nothing to do, .venv is up to date", flush=True)
     started = time.monotonic()
     prepare(shutil.which("uv"), digest)
+    fetch_model()
     return print(f"setup: done in {time.monotonic() - started:.0f} s", flush=True)
 
 

@@ -1,0 +1,207 @@
+"""`TieredStore`: a LangGraph store whose truth is one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from langchain_core.embeddings import Embeddings
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    IndexConfig,
+    Item,
+    ListNamespacesOp,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+    TTLConfig,
+    ensure_embeddings,
+    validate_op_namespace,
+)
+
+from memory.conditions import Test, compiled
+from memory.database import Database
+from memory.drafts import Draft, clean, draft
+from memory.index import Index
+from memory.lock import WriterLock
+from memory.namespaces import listing
+from memory.ranking import WEIGHTS, Floats, Weights
+from memory.results import Recalled
+from memory.shelf import Shelf
+from memory.sweeper import Sweeper
+from memory.vectors import Vectors
+
+EXACT = 2_000
+"""Up to so many vectors a scope is compared with all of them; beyond, an approximate index names candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch that was read once: every operation checked, every filter compiled, before anything happens."""
+
+    ops: Sequence[Op]
+    drafts: Sequence[Draft]
+    tests: Mapping[int, Test]
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for one in self.drafts for text in one.texts]
+
+    @property
+    def queries(self) -> list[str]:
+        return [clean(op.query) for op in self.ops if isinstance(op, SearchOp) and op.query]
+
+
+class TieredStore(BaseStore):
+    """A `BaseStore` on one SQLite file, for `compile(store=...)`; every method may be called from any thread.
+
+    `index` is LangGraph's `IndexConfig`. Without `embed` in it recall goes by words alone, and `stats()` says so.
+    """
+
+    supports_ttl = True
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        weights: Weights = WEIGHTS,
+        exact: int = EXACT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.index_config = cast("IndexConfig | None", dict(index) if index is not None else None)
+        self.ttl_config = ttl
+        self._fields: list[str] = list((index or {}).get("fields") or ["$"])
+        self._lock = None if str(path) == ":memory:" else WriterLock(Path(path))
+        if self._lock:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        try:
+            self._database = Database(path)
+            self._vectors = _vectors(index, self._database)
+        except BaseException:
+            if self._lock:
+                self._lock.release()
+            raise
+        omit = bool((ttl or {}).get("omit_expired"))
+        # As LangGraph's stores on databases have it: reads put off the end only where the configuration says so.
+        self._refreshes = bool((ttl or {}).get("refresh_on_read"))
+        self._warm = Shelf(self._database, tier="warm", now=lambda: int(clock() * 1e6), omit=omit)
+        dims = self._vectors.dims if self._vectors else None
+        self._index = Index(self._warm, weights=weights, dims=dims, nearest=lambda *_: None, exact=exact)
+        self._sweeper = Sweeper(self.sweep_ttl)
+
+    @property
+    def embeddings(self) -> Embeddings | None:
+        """The model that texts are embedded with; None where recall is lexical."""
+        return self._vectors.embeddings if self._vectors else None
+
+    # BaseStore
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Perform the operations: first what reads, then all writes in one transaction."""
+        plan = self._plan(ops)
+        vectors = self._vectors.documents(plan.texts) if self._vectors else {}
+        queries = self._vectors.queries(plan.queries) if self._vectors else {}
+        return self._perform(plan, vectors, queries)
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """The same off the event loop; only an asynchronous embedding model is awaited on it."""
+        plan = self._plan(ops)
+        vectors = await self._vectors.adocuments(plan.texts) if self._vectors and plan.texts else {}
+        queries = await self._vectors.aqueries(plan.queries) if self._vectors and plan.queries else {}
+        return await asyncio.to_thread(self._perform, plan, vectors, queries)
+
+    def _plan(self, ops: Iterable[Op]) -> Plan:
+        every = list(ops)
+        for op in every:
+            validate_op_namespace(op)
+        return Plan(
+            ops=every,
+            drafts=[draft(op, self._fields) for op in every if isinstance(op, PutOp)],
+            tests={n: compiled(op.filter) for n, op in enumerate(every) if isinstance(op, SearchOp)},
+        )
+
+    def _perform(self, plan: Plan, vectors: Mapping[str, bytes], queries: Mapping[str, Floats]) -> list[Result]:
+        results: list[Result] = [None] * len(plan.ops)
+        for n, op in enumerate(plan.ops):
+            match op:
+                case GetOp():
+                    results[n] = self._get(op)
+                case SearchOp():
+                    results[n] = self._search(op, plan.tests[n], queries.get(clean(op.query or "")))
+                case ListNamespacesOp():
+                    results[n] = listing(self._warm.namespaces(), op)
+                case PutOp():
+                    pass
+                case _:
+                    raise ValueError(f"expected a GetOp, SearchOp, ListNamespacesOp or PutOp, got {op!r}")
+        if plan.drafts:
+            self._warm.write(plan.drafts, vectors)
+        return results
+
+    def _get(self, op: GetOp) -> Item | None:
+        if op.refresh_ttl and self._refreshes:
+            self._warm.refresh([(op.namespace, op.key)])
+        return self._warm.get(op.namespace, op.key)
+
+    def _search(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Any]:
+        most = op.offset + op.limit
+        prefix = tuple(op.namespace_prefix)
+        if op.query:
+            found = self._index.search(prefix, op.query, vector, test, most)
+        else:
+            found = self._warm.newest(prefix, test, most)
+        page: list[Recalled] = found[op.offset : most]
+        if op.refresh_ttl and self._refreshes:
+            self._warm.refresh((one.namespace, one.key) for one in page)
+        return page
+
+    # Time to live
+
+    def sweep_ttl(self) -> int:
+        """Delete what has expired; how many items that were."""
+        return self._warm.sweep()
+
+    def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:
+        """Sweep every so often in a thread; cancelling the future stops it."""
+        minutes = sweep_interval_minutes or (self.ttl_config or {}).get("sweep_interval_minutes") or 5
+        return self._sweeper.start(minutes)
+
+    def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
+        """Stop the thread; whether it has ended within the timeout."""
+        return self._sweeper.stop(timeout)
+
+    # Its life
+
+    def setup(self) -> None:
+        """Nothing is left to do: opening sets up. LangGraph's stores have it, so callers may call it."""
+
+    def close(self) -> None:
+        """Close the file and let another process have it; closing twice does nothing."""
+        self._sweeper.stop()
+        self._database.close()
+        if self._lock:
+            self._lock.release()
+
+    def __enter__(self) -> TieredStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _vectors(index: IndexConfig | None, database: Database) -> Vectors | None:
+    if not index or not index.get("embed"):
+        return None
+    if not index.get("dims"):
+        raise ValueError("index needs `dims`, how many numbers a vector of its `embed` has; MiniLM's are 384")
+    return Vectors(ensure_embeddings(index["embed"]), int(index["dims"]), database)
