@@ -124,7 +124,8 @@ class Index:
         loaded = self._cache.pop(scope, None)
         if loaded is None or loaded.version != version:
             spine = self._spine(scope)
-            owners, vectors = self._vectors(scope, spine)
+            few = self._many(scope) <= self._exact
+            owners, vectors = self._vectors(scope, spine, None if few else np.zeros(0, np.int64))
             loaded = Loaded(version, spine, owners, vectors, _norms(spine, owners, vectors))
         self._cache[scope] = loaded
         size = sum(one.size for one in self._cache.values())
@@ -150,7 +151,7 @@ class Index:
         )  # fmt: skip
 
     def _vectors(self, scope: int, spine: Spine, among: Ints | None = None) -> tuple[Ints, Floats]:
-        """The vectors of a scope, or of some of its rows, and whose each is; none where there are too many for all."""
+        """The vectors of a scope, or of some of its rows, and whose each is."""
         none = np.zeros(0, np.int64), np.zeros((0, self._dims or 0), np.float32)
         if self._dims is None:
             return none
@@ -159,15 +160,15 @@ class Index:
             values += spine.ids[among].tolist()
             where = f"scope = ? AND item IN ({','.join('?' * len(among))}) ORDER BY item, id"
         with self._shelf.database.reading() as db:
-            if among is None:
-                [(many,)] = db.execute("SELECT count(*) FROM vectors WHERE scope = ?", (scope,)).fetchall()
-                if many > self._exact:
-                    return none
             rows = db.execute(f"SELECT item, data FROM vectors WHERE {where}", values).fetchall()
         if not rows:
             return none
         data = np.frombuffer(b"".join(data for _, data in rows), np.float32).reshape(len(rows), self._dims)
         return np.searchsorted(spine.ids, [item for item, _ in rows]), data
+
+    def _many(self, scope: int) -> int:
+        with self._shelf.database.reading() as db:
+            return int(db.execute("SELECT count(*) FROM vectors WHERE scope = ?", (scope,)).fetchone()[0])
 
     def _postings(self, scope: int, question: Question) -> dict[str, tuple[list[int], list[int]]]:
         found: dict[str, tuple[list[int], list[int]]] = {term: ([], []) for term in question.terms}
@@ -182,13 +183,13 @@ class Index:
 
     def _meaning(self, scope: int, loaded: Loaded, vector: Floats | None, postings: Postings) -> Meaning:
         spine = loaded.spine
-        if vector is None:
+        if vector is None or not self._many(scope):
             return Meaning(np.zeros(len(spine.ids), np.float32), np.zeros(len(spine.ids), np.float32))
         if len(loaded.vectors):
             return Meaning(_best(spine, loaded.owners, loaded.vectors @ vector), loaded.norms)
         near = self._nearest(scope, vector, _CANDIDATES)
         rows = None if near is None else self._candidates(spine, near, postings)
-        owners, vectors = self._vectors(scope, spine, np.arange(len(spine.ids)) if rows is None else rows)
+        owners, vectors = self._vectors(scope, spine, rows)
         return Meaning(_best(spine, owners, vectors @ vector), _norms(spine, owners, vectors), rows)
 
     def _candidates(self, spine: Spine, near: list[int], postings: Postings) -> Ints:

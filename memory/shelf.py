@@ -52,17 +52,16 @@ class Shelf:
 
     # What is written
 
-    def write(self, drafts: Iterable[Draft], vectors: Mapping[str, bytes]) -> None:
-        """All of it in one transaction; where one item is written twice, the later one counts."""
+    def write(self, drafts: Iterable[Draft], vectors: Mapping[str, bytes]) -> set[int]:
+        """All of it in one transaction, an item that comes twice as it came last; the scopes that this changed."""
         last = {(draft.namespace, draft.key): draft for draft in drafts}
         with self.database.writing() as db:
-            for draft in last.values():
-                if draft.value is None:
-                    self._delete(db, draft)
-                else:
-                    self._put(db, draft, vectors)
+            return {
+                self._delete(db, draft) if draft.value is None else self._put(db, draft, vectors)
+                for draft in last.values()
+            }
 
-    def _put(self, db: sqlite3.Connection, draft: Draft, vectors: Mapping[str, bytes]) -> None:
+    def _put(self, db: sqlite3.Connection, draft: Draft, vectors: Mapping[str, bytes]) -> int:
         scope, now = self._scope(db, draft.namespace), self.now()
         counted = Counter(word for text in draft.texts for word in stems(text))
         day, early, late = draft.days or (None, None, None)
@@ -85,6 +84,7 @@ class Shelf:
         for text in dict.fromkeys(draft.texts):
             if text in vectors:
                 self._add_vector(db, scope, item, digest_of(text), vectors[text])
+        return scope
 
     def _add_vector(self, db: sqlite3.Connection, scope: int, item: int, digest: bytes, data: bytes) -> None:
         new = db.execute(
@@ -95,13 +95,15 @@ class Shelf:
             (new.lastrowid, scope),
         )
 
-    def _delete(self, db: sqlite3.Connection, draft: Draft) -> None:
+    def _delete(self, db: sqlite3.Connection, draft: Draft) -> int:
         row = db.execute(
             "SELECT i.scope, i.id FROM items i JOIN scopes s ON s.id = i.scope WHERE s.namespace = ? AND i.key = ?",
             (encode(draft.namespace), draft.key),
         ).fetchone()
-        if row is not None:
-            self._forget(db, *row)
+        if row is None:
+            return -1
+        self._forget(db, *row)
+        return int(row[0])
 
     def _forget(self, db: sqlite3.Connection, scope: int, item: int) -> None:
         self._forget_index(db, scope, item)

@@ -29,16 +29,17 @@ from langgraph.store.base import (
 from memory.conditions import Test, compiled
 from memory.database import Database
 from memory.drafts import Draft, clean, draft
-from memory.index import Index
+from memory.index import Index, Nearest
 from memory.lock import WriterLock
 from memory.namespaces import listing
+from memory.nearest import ChromaIndex
 from memory.ranking import WEIGHTS, Floats, Weights
 from memory.results import Recalled
 from memory.shelf import Shelf
 from memory.sweeper import Sweeper
 from memory.vectors import Vectors
 
-EXACT = 2_000
+EXACT = 4_000
 """Up to so many vectors a scope is compared with all of them; beyond, an approximate index names candidates."""
 
 
@@ -96,7 +97,9 @@ class TieredStore(BaseStore):
         self._refreshes = bool((ttl or {}).get("refresh_on_read"))
         self._warm = Shelf(self._database, tier="warm", now=lambda: int(clock() * 1e6), omit=omit)
         dims = self._vectors.dims if self._vectors else None
-        self._index = Index(self._warm, weights=weights, dims=dims, nearest=lambda *_: None, exact=exact)
+        self._chroma = ChromaIndex(Path(f"{path}.chroma"), self._database, exact=exact) if self._lock and dims else None
+        nearest: Nearest = self._chroma or (lambda *_: None)
+        self._index = Index(self._warm, weights=weights, dims=dims, nearest=nearest, exact=exact)
         self._sweeper = Sweeper(self.sweep_ttl)
 
     @property
@@ -145,13 +148,18 @@ class TieredStore(BaseStore):
                 case _:
                     raise ValueError(f"expected a GetOp, SearchOp, ListNamespacesOp or PutOp, got {op!r}")
         if plan.drafts:
-            self._warm.write(plan.drafts, vectors)
+            self._write(plan.drafts, vectors)
         return results
 
     def _get(self, op: GetOp) -> Item | None:
         if op.refresh_ttl and self._refreshes:
             self._warm.refresh([(op.namespace, op.key)])
         return self._warm.get(op.namespace, op.key)
+
+    def _write(self, drafts: Sequence[Draft], vectors: Mapping[str, bytes]) -> None:
+        touched = self._warm.write(drafts, vectors)
+        if self._chroma:
+            self._chroma.notice(touched)
 
     def _search(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Any]:
         most = op.offset + op.limit
@@ -188,6 +196,8 @@ class TieredStore(BaseStore):
     def close(self) -> None:
         """Close the file and let another process have it; closing twice does nothing."""
         self._sweeper.stop()
+        if self._chroma:
+            self._chroma.close()
         self._database.close()
         if self._lock:
             self._lock.release()
