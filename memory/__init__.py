@@ -1,5 +1,6 @@
 """Tiered memory for LangGraph graphs, as a `BaseStore`."""
 
+from memory.erasure import ErasureReceipt
 from memory.errors import (
     EmbeddingUnavailable,
     Erased,
@@ -9,17 +10,24 @@ from memory.errors import (
     StoreMismatch,
     UnknownOperator,
 )
+from memory.facts import Fact, Facts
+from memory.lifecycle import Policy
 from memory.minilm import MiniLM
 from memory.ranking import Weights
 from memory.results import Recalled
-from memory.store import TieredStore
 from memory.ticks import AsyncTieredStore
+from memory.tiers import Memories, TieredStore
 
 __all__ = [
     "AsyncTieredStore",
     "EmbeddingUnavailable",
     "Erased",
+    "ErasureReceipt",
+    "Fact",
+    "Facts",
+    "Memories",
     "MiniLM",
+    "Policy",
     "Recalled",
     "StoreClosed",
     "StoreError",

@@ -33,6 +33,12 @@ CREATE INDEX IF NOT EXISTS vectors_scope ON vectors(scope, item);
 CREATE INDEX IF NOT EXISTS vectors_digest ON vectors(digest);
 CREATE TABLE IF NOT EXISTS outbox(
     n INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, vector INTEGER NOT NULL, gone INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS facts(
+    id INTEGER PRIMARY KEY, scope INTEGER NOT NULL, subject TEXT NOT NULL COLLATE NOCASE, relation TEXT NOT NULL,
+    object TEXT NOT NULL COLLATE NOCASE, valid_at INTEGER NOT NULL, invalid_at INTEGER, recorded_at INTEGER NOT NULL,
+    retracted_at INTEGER, sources TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS facts_subject ON facts(scope, subject);
+CREATE INDEX IF NOT EXISTS facts_object ON facts(scope, object);
 CREATE TABLE IF NOT EXISTS tombstones(digest TEXT PRIMARY KEY, at INTEGER NOT NULL);
 """
 
@@ -85,6 +91,10 @@ class Database:
                 connection.execute("INSERT INTO meta VALUES(?, ?)", (name, default))
                 return default
             return None if row is None else str(row[0])
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
 
     def vacuum(self) -> None:
         """Write the file anew, without anything that was deleted, and empty the log beside it."""

@@ -117,6 +117,10 @@ class Index:
                     return found
         return found
 
+    def forget(self) -> None:
+        """Keep nothing of any scope."""
+        self._cache.clear()
+
     # What it is made from
 
     def _load(self, scope: int) -> Loaded:

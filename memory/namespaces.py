@@ -25,10 +25,14 @@ def range_of(prefix: Iterable[str]) -> tuple[str, str]:
     return (text, text[:-1] + "/") if text else ("", "\U0010ffff")
 
 
+def digest(namespace: Namespace) -> str:
+    """It tells namespaces apart and says nothing of their labels."""
+    return hashlib.sha256(encode(namespace).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def digests(namespace: Namespace) -> Iterator[str]:
-    """A digest of the namespace and of each one above it: it tells them apart and says nothing of the labels."""
-    for depth in range(len(namespace), 0, -1):
-        yield hashlib.sha256(encode(namespace[:depth]).encode("utf-8", "surrogatepass")).hexdigest()
+    """Those of the namespace and of each one above it."""
+    return (digest(namespace[:depth]) for depth in range(len(namespace), 0, -1))
 
 
 def listing(namespaces: Iterable[Namespace], op: ListNamespacesOp) -> list[Namespace]:

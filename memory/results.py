@@ -36,6 +36,18 @@ class Recalled(SearchItem):
         return {**super().dict(), "parts": self.parts, "tier": self.tier}
 
 
+def merged(items: list[Recalled], *, by_score: bool) -> list[Recalled]:
+    """Results of two tiers in one order."""
+    if by_score:
+        return sorted(items, key=lambda one: one.rank)
+    return sorted(items, key=lambda one: (one.updated_at, one.key), reverse=True)
+
+
+def micros_of(time: datetime) -> int:
+    """Microseconds since 1970; a time without a zone is local, as Python has it."""
+    return (time.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
 def time_of(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 

@@ -16,6 +16,7 @@ from memory.drafts import Draft, digest_of
 from memory.namespaces import Namespace, decode, encode, range_of
 from memory.results import Recalled, item_of, time_of
 from memory.stems import stems
+from memory.tombstones import Tombstones
 
 MINUTE = 60_000_000
 
@@ -33,8 +34,7 @@ class Row(NamedTuple):
 
 
 _WRITTEN = (
-    "scope, key, value, fields, created, updated, expires, ttl, session, speaker, day, early, late"
-    ", marks, words, importance"
+    "scope, key, value, fields, created, updated, expires, ttl, session, speaker, day, early, late, marks, importance"
 )
 _REPLACED = ", ".join(f"{name}=excluded.{name}" for name in _WRITTEN.split(", ")[2:] if name != "created")
 _COLUMNS = ", ".join(f"i.{column}" for column in Row._fields)
@@ -43,8 +43,11 @@ _COLUMNS = ", ".join(f"i.{column}" for column in Row._fields)
 class Shelf:
     """The items of one database. `now` tells microseconds since 1970, `omit` hides what has expired."""
 
-    def __init__(self, database: Database, *, tier: str, now: Callable[[], int], omit: bool) -> None:
+    def __init__(
+        self, database: Database, tombstones: Tombstones, *, tier: str, now: Callable[[], int], omit: bool
+    ) -> None:
         self.database = database
+        self._tombstones = tombstones
         self.tier = tier
         self.now = now
         self._omit = omit
@@ -62,29 +65,34 @@ class Shelf:
             }
 
     def _put(self, db: sqlite3.Connection, draft: Draft, vectors: Mapping[str, bytes]) -> int:
+        self._tombstones.refuse(draft.namespace)
         scope, now = self._scope(db, draft.namespace), self.now()
-        counted = Counter(word for text in draft.texts for word in stems(text))
         day, early, late = draft.days or (None, None, None)
         row = (
             scope, draft.key, draft.value, draft.fields, now, now,
             None if draft.ttl is None else now + int(draft.ttl * MINUTE), draft.ttl,
-            draft.session, draft.speaker, day, early, late, draft.marks,
-            # A text without words is found by its vector.
-            max(sum(counted.values()), bool(draft.texts)), draft.importance,
+            draft.session, draft.speaker, day, early, late, draft.marks, draft.importance,
         )  # fmt: skip
         [(item,)] = db.execute(
             f"INSERT INTO items({_WRITTEN}) VALUES({', '.join('?' * len(row))}) ON CONFLICT(scope, key)"
             f" DO UPDATE SET {_REPLACED} RETURNING id",
             row,
         ).fetchall()
+        self._index(db, scope, item, draft, vectors)
+        return scope
+
+    def _index(self, db: sqlite3.Connection, scope: int, item: int, draft: Draft, vectors: Mapping[str, bytes]) -> None:
+        """Make an item found by the texts of its draft, and by nothing else."""
         self._forget_index(db, scope, item)
+        counted = Counter(word for text in draft.texts for word in stems(text))
+        # A text without words is indexed too, and found by its vector.
+        db.execute("UPDATE items SET words = ? WHERE id = ?", (max(sum(counted.values()), bool(draft.texts)), item))
         db.executemany(
             "INSERT INTO words VALUES(?, ?, ?, ?)", [(scope, term, item, times) for term, times in counted.items()]
         )
         for text in dict.fromkeys(draft.texts):
             if text in vectors:
                 self._add_vector(db, scope, item, digest_of(text), vectors[text])
-        return scope
 
     def _add_vector(self, db: sqlite3.Connection, scope: int, item: int, digest: bytes, data: bytes) -> None:
         new = db.execute(
@@ -126,6 +134,24 @@ class Shelf:
             for scope, item in gone:
                 self._forget(db, scope, item)
         return len(gone)
+
+    def reindex(self, drafts: Mapping[int, Draft], vectors: Mapping[str, bytes]) -> None:
+        """Make items found by their texts again; neither their values nor their times change."""
+        with self.database.writing() as db:
+            for item, draft in drafts.items():
+                for (scope,) in db.execute("SELECT scope FROM items WHERE id = ?", (item,)).fetchall():
+                    self._index(db, scope, item, draft, vectors)
+
+    def unindex(self, places: Iterable[tuple[Namespace, str]]) -> None:
+        """Keep items, and have them found by their keys alone."""
+        with self.database.writing() as db:
+            for namespace, key in places:
+                for scope, item in db.execute(
+                    "UPDATE items SET fields = '[]', words = 0 WHERE key = ?"
+                    " AND scope = (SELECT id FROM scopes WHERE namespace = ?) RETURNING scope, id",
+                    (key, encode(namespace)),
+                ).fetchall():
+                    self._forget_index(db, scope, item)
 
     # What is read
 

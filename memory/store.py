@@ -1,14 +1,15 @@
-"""`TieredStore`: a LangGraph store whose truth is one SQLite file."""
+"""A LangGraph store on one SQLite file: everything that `BaseStore` asks for."""
 
 from __future__ import annotations
 
 import asyncio
+import glob
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import (
@@ -31,12 +32,13 @@ from memory.database import Database
 from memory.drafts import Draft, clean, draft
 from memory.index import Index, Nearest
 from memory.lock import WriterLock
-from memory.namespaces import listing
+from memory.namespaces import Namespace, listing
 from memory.nearest import ChromaIndex
 from memory.ranking import WEIGHTS, Floats, Weights
 from memory.results import Recalled
 from memory.shelf import Shelf
 from memory.sweeper import Sweeper
+from memory.tombstones import Tombstones
 from memory.vectors import Vectors
 
 EXACT = 4_000
@@ -60,8 +62,8 @@ class Plan:
         return [clean(op.query) for op in self.ops if isinstance(op, SearchOp) and op.query]
 
 
-class TieredStore(BaseStore):
-    """A `BaseStore` on one SQLite file, for `compile(store=...)`; every method may be called from any thread.
+class LocalStore(BaseStore):
+    """A `BaseStore` on one SQLite file; every method may be called from any thread.
 
     `index` is LangGraph's `IndexConfig`. Without `embed` in it recall goes by words alone, and `stats()` says so.
     """
@@ -81,9 +83,10 @@ class TieredStore(BaseStore):
         self.index_config = cast("IndexConfig | None", dict(index) if index is not None else None)
         self.ttl_config = ttl
         self._fields: list[str] = list((index or {}).get("fields") or ["$"])
-        self._lock = None if str(path) == ":memory:" else WriterLock(Path(path))
-        if self._lock:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._path = None if str(path) == ":memory:" else Path(path)
+        self._lock = WriterLock(self._path) if self._path else None
+        if self._path and self._lock:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         try:
             self._database = Database(path)
@@ -95,7 +98,9 @@ class TieredStore(BaseStore):
         omit = bool((ttl or {}).get("omit_expired"))
         # As LangGraph's stores on databases have it: reads put off the end only where the configuration says so.
         self._refreshes = bool((ttl or {}).get("refresh_on_read"))
-        self._warm = Shelf(self._database, tier="warm", now=lambda: int(clock() * 1e6), omit=omit)
+        self._now: Callable[[], int] = lambda: int(clock() * 1e6)
+        self._tombstones = Tombstones(self._database)
+        self._warm = Shelf(self._database, self._tombstones, tier="warm", now=self._now, omit=omit)
         dims = self._vectors.dims if self._vectors else None
         self._chroma = ChromaIndex(Path(f"{path}.chroma"), self._database, exact=exact) if self._lock and dims else None
         nearest: Nearest = self._chroma or (lambda *_: None)
@@ -142,7 +147,7 @@ class TieredStore(BaseStore):
                 case SearchOp():
                     results[n] = self._search(op, plan.tests[n], queries.get(clean(op.query or "")))
                 case ListNamespacesOp():
-                    results[n] = listing(self._warm.namespaces(), op)
+                    results[n] = listing(self._namespaces(), op)
                 case PutOp():
                     pass
                 case _:
@@ -161,14 +166,18 @@ class TieredStore(BaseStore):
         if self._chroma:
             self._chroma.notice(touched)
 
-    def _search(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Any]:
-        most = op.offset + op.limit
-        prefix = tuple(op.namespace_prefix)
+    def _namespaces(self) -> list[Namespace]:
+        return self._warm.namespaces()
+
+    def _find(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Recalled]:
+        """The first results of a search, as many as its page reaches to."""
+        prefix, most = tuple(op.namespace_prefix), op.offset + op.limit
         if op.query:
-            found = self._index.search(prefix, op.query, vector, test, most)
-        else:
-            found = self._warm.newest(prefix, test, most)
-        page: list[Recalled] = found[op.offset : most]
+            return self._index.search(prefix, clean(op.query), vector, test, most)
+        return self._warm.newest(prefix, test, most)
+
+    def _search(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Any]:
+        page = self._find(op, test, vector)[op.offset : op.offset + op.limit]
         if op.refresh_ttl and self._refreshes:
             self._warm.refresh((one.namespace, one.key) for one in page)
         return page
@@ -193,6 +202,14 @@ class TieredStore(BaseStore):
     def setup(self) -> None:
         """Nothing is left to do: opening sets up. LangGraph's stores have it, so callers may call it."""
 
+    def files(self) -> list[Path]:
+        """Every file that belongs to this store and is there now."""
+        if self._path is None:
+            return []
+        beside = [file for file in self._path.parent.glob(f"{glob.escape(self._path.name)}*") if file.is_file()]
+        folder = Path(f"{self._path}.chroma")
+        return sorted([*beside, *(file for file in folder.rglob("*") if file.is_file())])
+
     def close(self) -> None:
         """Close the file and let another process have it; closing twice does nothing."""
         self._sweeper.stop()
@@ -202,7 +219,7 @@ class TieredStore(BaseStore):
         if self._lock:
             self._lock.release()
 
-    def __enter__(self) -> TieredStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from langgraph.store.base import Op, Result
 from langgraph.store.base.batch import AsyncBatchedBaseStore
 
-from memory.store import TieredStore
+from memory.tiers import TieredStore
 
 
 class AsyncTieredStore(AsyncBatchedBaseStore):
