@@ -17,7 +17,7 @@ from memory.ranking import Floats, Ints, Postings, Spine, Weights, parts, weighe
 from memory.results import Recalled
 from memory.shelf import Shelf
 
-_CACHED_BYTES = 96 * 2**20
+_CACHED_BYTES = 192 * 2**20
 _PAGE = 64
 _CANDIDATES = 200
 

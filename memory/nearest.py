@@ -10,7 +10,7 @@ import logging
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,18 +109,20 @@ class ChromaIndex:
         return different
 
     def _run(self) -> None:
-        try:
-            self.settle()
-            self.rebuild(list(self.differences()))  # what a crash of Chroma's own, or a lost folder, left behind
-            while True:
-                with self._wake:
-                    self._wake.wait_for(lambda: self._touched or self._closed)
-                    if self._closed:
-                        return
-                self.settle()
-        except Exception:
-            if not self._closed:
-                _log.exception("the approximate index is not kept up to date; searches compare all vectors instead")
+        work = self._begin
+        while not self._closed:
+            try:
+                work()
+            except Exception:
+                if not self._closed:
+                    _log.exception("the approximate index is behind; until it has caught up, searches read its outbox")
+            work = self.settle
+            with self._wake:
+                self._wake.wait_for(lambda: self._touched or self._closed)
+
+    def _begin(self) -> None:
+        self.settle()
+        self.rebuild(list(self.differences()))  # a crash of Chroma's own, or a folder that was lost
 
     def _adopt(self, scopes: Iterable[int]) -> None:
         """From now on serve the scopes that have outgrown comparing all."""
@@ -151,19 +153,20 @@ class ChromaIndex:
         if not page:
             return False
         for scope in {scope for _, scope, _, _ in page}:
-            rows = [(vector, data) for _, of, vector, data in page if of == scope]
-            self._change(scope, [row for row in rows if row[1] is not None], [row[0] for row in rows if row[1] is None])
+            # A vector that came and went within one page stands in it twice.
+            last = {vector: data for _, of, vector, data in page if of == scope}
+            self._change(scope, {v: data for v, data in last.items() if data is not None}, last)
         with self._database.writing() as db:
             db.execute("DELETE FROM outbox WHERE n <= ?", (page[-1][0],))
         return True
 
-    def _change(self, scope: int, new: list[tuple[int, bytes]], gone: list[int]) -> None:
-        collection = self._collection(scope)
+    def _change(self, scope: int, new: Mapping[int, bytes], every: Iterable[int]) -> None:
+        collection, gone = self._collection(scope), [str(vector) for vector in every if vector not in new]
         if new:
-            vectors = [np.frombuffer(data, np.float32) for _, data in new]
-            collection.upsert(ids=[str(vector) for vector, _ in new], embeddings=vectors)
+            vectors = [np.frombuffer(data, np.float32) for data in new.values()]
+            collection.upsert(ids=[str(vector) for vector in new], embeddings=vectors)
         if gone:
-            collection.delete(ids=[str(vector) for vector in gone])
+            collection.delete(ids=gone)
 
     # Chroma
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import glob
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -206,12 +205,13 @@ class LocalStore(BaseStore):
         """Every file that belongs to this store and is there now."""
         if self._path is None:
             return []
-        beside = [file for file in self._path.parent.glob(f"{glob.escape(self._path.name)}*") if file.is_file()]
-        folder = Path(f"{self._path}.chroma")
-        return sorted([*beside, *(file for file in folder.rglob("*") if file.is_file())])
+        beside = [Path(f"{self._path}{end}") for end in ("", "-wal", "-shm", ".lock", ".holder")]
+        return sorted(file for file in [*beside, *Path(f"{self._path}.chroma").rglob("*")] if file.is_file())
 
     def close(self) -> None:
         """Close the file and let another process have it; closing twice does nothing."""
+        if not self._database.is_open:
+            return
         self._sweeper.stop()
         if self._chroma:
             self._chroma.close()

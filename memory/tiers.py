@@ -260,7 +260,7 @@ class TieredStore(LocalStore):
         """Close the file and let another process have it; what is still hot is gone. Closing twice does nothing."""
         if self._database.is_open:
             self._note_reads()
-        self._hot.close()
+            self._hot.close()
         super().close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -41,7 +42,7 @@ class Vectors:
         return known if not missing else known | self._made(missing, self.embeddings.embed_documents(missing))
 
     async def adocuments(self, texts: Iterable[str]) -> dict[str, bytes]:
-        known, missing = self._known(texts)
+        known, missing = await asyncio.to_thread(self._known, texts)
         return known if not missing else known | self._made(missing, await self.embeddings.aembed_documents(missing))
 
     def queries(self, texts: Iterable[str]) -> dict[str, Floats]:

@@ -82,6 +82,23 @@ def test_nothing_is_left_in_any_tier_or_file_and_others_lose_nothing(path: Path)
     assert (13, 1, "otherword") == kept
 
 
+def test_the_files_of_a_large_scope_are_gone_too(path: Path) -> None:
+    """From a thousand vectors on, Chroma keeps files of its own for a collection, and leaves them when it is deleted."""
+    with opened(path) as store:
+        store.batch([PutOp(EVE, str(n), {"text": f"{CANARY} {n * n} {n}"}) for n in range(1_100)])
+        fill(store, ADA, "otherword")
+        assert store._chroma is not None
+        store._chroma.settle()
+        with store._database.reading() as db:
+            vectors = [bytes(data) for (data,) in db.execute("SELECT data FROM vectors WHERE scope = 1 LIMIT 50")]
+        folders = [file for file in Path(f"{path}.chroma").rglob("*") if file.is_file()]
+        assert any(vector in file.read_bytes() for file in folders if file.suffix == ".bin" for vector in vectors)
+
+        receipt = store.erase(EVE)
+
+    assert (True, []) == (receipt.clean, holding(path, vectors))
+
+
 def test_writers_that_will_not_stop_bring_nothing_back(path: Path) -> None:
     refused, stop = list[int](), threading.Event()
 

@@ -59,7 +59,10 @@ def test_what_chroma_has_not_been_told_is_found_all_the_same(large: TieredStore,
     counts(large)
     monkeypatch.setattr(large._chroma, "_carry", lambda: False)
     large.put(("a",), "new", {"text": "a violet umbrella"})
+    assert large._chroma is not None and large._vectors is not None
+    near = large._chroma(1, large._vectors.queries(["a violet umbrella"])["a violet umbrella"], 3)
 
+    assert near is not None and 31 in near  # it was the 31st item
     assert "new" == large.search(("a",), query="violet umbrella")[0].key
 
 
@@ -71,6 +74,17 @@ def test_updates_and_deletions_reach_it(large: TieredStore) -> None:
 
     assert (28, 28) == counts(large)
     assert "3" == large.search(("a",), query="quite another thing")[0].key
+
+
+def test_what_came_and_went_before_it_was_told_is_told_once(large: TieredStore, monkeypatch: Any) -> None:
+    counts(large)
+    with monkeypatch.context() as held:
+        held.setattr(large._chroma, "_carry", lambda: False)
+        for word in WORDS:
+            large.put(("a",), "restless", {"text": f"now {word}"})
+        large.delete(("a",), "restless")
+
+    assert (30, 30) == counts(large)
 
 
 def test_a_write_that_was_not_carried_over_is_when_the_store_opens_again(
