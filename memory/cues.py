@@ -15,6 +15,7 @@ from itertools import product
 from memory.stems import stems
 
 QUESTION, TIME, NUMBER = 1, 2, 4
+_MOST_TERMS = 256
 
 _MONTHS = "january february march april may june july august september october november december".split()
 _DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday"
@@ -89,7 +90,7 @@ class Question:
         years: list[int | None] = [int(year) for year in _YEAR.findall(text)] or [None]
         return Question(
             text=text,
-            terms=tuple(content or words),
+            terms=tuple((content or words)[:_MOST_TERMS]),
             named=frozenset(named),
             when=bool(_WHEN.match(text)),
             count=bool(_COUNT.match(text)),

@@ -36,8 +36,8 @@ class ErasureReceipt:
         return self.left == 0
 
 
-def erased_rows(database: Database, scope: Namespace) -> tuple[dict[str, int], list[int], list[bytes]]:
-    """Delete all rows under a scope; how many of each table, which scopes, and what to look for in the files.
+def erased_rows(database: Database, scope: Namespace) -> tuple[dict[str, int], list[bytes]]:
+    """Delete all rows under a scope; how many of each table, and what to look for in the files.
 
     Called inside the transaction that also writes the tombstone.
     """
@@ -52,7 +52,7 @@ def erased_rows(database: Database, scope: Namespace) -> tuple[dict[str, int], l
                 counts[table] += db.execute(f"DELETE FROM {table} WHERE scope = ?", (id,)).rowcount
             db.execute("DELETE FROM scopes WHERE id = ?", (id,))
         some = sorted(probes)[:: max(1, len(probes) // _MOST_PROBES)]
-        return counts, ids, [probe for probe in some if not _elsewhere(database, probe)]
+        return counts, [probe for probe in some if not _elsewhere(database, probe)]
 
 
 def _probes(database: Database, scope: int) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,26 +189,33 @@ class ChromaIndex:
     def _collection(self, scope: int) -> Any:
         if scope not in self._collections:
             self._collections[scope] = self._open().get_or_create_collection(
-                f"scope-{scope}", embedding_function=None, configuration={"hnsw": _HNSW}
+                _name(scope), embedding_function=None, configuration={"hnsw": _HNSW}
             )
         return self._collections[scope]
 
     def _drop(self, scope: int) -> None:
         self._collections.pop(scope, None)
-        if any(one.name == f"scope-{scope}" for one in self._open().list_collections()):
-            self._open().delete_collection(f"scope-{scope}")
+        if _name(scope) in self._names():
+            self._open().delete_collection(_name(scope))
 
-    def erase(self, scopes: Iterable[int]) -> None:
-        """Drop these scopes' collections and every byte of them; Chroma itself leaves files and free pages behind."""
+    def _names(self) -> set[str]:
+        return {str(one.name) for one in self._open().list_collections()}
+
+    def erase(self) -> None:
+        """Keep no byte of the scopes that SQLite does not know any more; also of those that a crash left over.
+
+        Chroma itself leaves files and free pages behind when a collection is deleted.
+        """
         if not self._folder.exists():
             return
         with self._work:
-            for scope in scopes:
-                self._drop(scope)
-            with sqlite3.connect(self._folder / "chroma.sqlite3", isolation_level=None, timeout=60) as db:
+            served = self._served()
+            self._collections = {scope: one for scope, one in self._collections.items() if scope in served}
+            for name in self._names() - {_name(scope) for scope in served}:
+                self._open().delete_collection(name)
+            with closing(sqlite3.connect(self._folder / "chroma.sqlite3", isolation_level=None, timeout=60)) as db:
                 live = {str(id) for (id,) in db.execute("SELECT id FROM segments")}
                 db.execute("VACUUM")
-            db.close()
             for folder in self._folder.iterdir():
                 if folder.is_dir() and folder.name not in live:
                     shutil.rmtree(folder)
@@ -222,3 +230,7 @@ class ChromaIndex:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+
+
+def _name(scope: int) -> str:
+    return f"scope-{scope}"

@@ -113,7 +113,7 @@ class TieredStore(LocalStore):
             value["pinned"] = True
         key = key or hashlib.sha256(json.dumps([text, session, speaker, given["at"]]).encode()).hexdigest()[:20]
         put = PutOp(tuple(scope), key, value, ["text"], ttl)
-        if tier == "warm":
+        if tier == "warm" or self._warm.row(put.namespace, key):
             self.batch([put])
         else:
             drafts = self._plan([put]).drafts
@@ -214,7 +214,7 @@ class TieredStore(LocalStore):
         now = self._now()
         with self._database.writing() as db:
             self._tombstones.add(db, scope, now)
-            gone, ids, probes = erased_rows(self._database, scope)
+            gone, probes = erased_rows(self._database, scope)
         hot = self._hot.moving(scope)
         self._hot.forget([(op.namespace, op.key) for op in hot])
         self._reads = Counter({place: n for place, n in self._reads.items() if place[0][: len(scope)] != scope})
@@ -222,7 +222,7 @@ class TieredStore(LocalStore):
             self._vectors.forget_queries()
         self._index.forget()
         if self._chroma:
-            self._chroma.erase(ids)
+            self._chroma.erase()
         self._database.vacuum()
         files = self.files()
         left, found_in = search(files, probes)

@@ -99,6 +99,24 @@ def test_the_files_of_a_large_scope_are_gone_too(path: Path) -> None:
     assert (True, []) == (receipt.clean, holding(path, vectors))
 
 
+def test_an_erasure_that_was_cut_off_is_finished_by_asking_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(path) as store:
+        fill(store, EVE, CANARY)
+        assert store._chroma is not None
+        store._chroma.settle()
+        with monkeypatch.context() as cut:
+            cut.setattr(store._database, "vacuum", lambda: None)
+            cut.setattr(store._chroma, "erase", lambda: None)
+            store.erase(EVE)
+    with opened(path) as again:
+        with pytest.raises(Erased):
+            again.put(EVE, "k", {"text": CANARY})
+        again.erase(EVE)
+        assert again._chroma is not None and set() == again._chroma._names()
+
+    assert [] == holding(path, [CANARY.encode()])
+
+
 def test_writers_that_will_not_stop_bring_nothing_back(path: Path) -> None:
     refused, stop = list[int](), threading.Event()
 

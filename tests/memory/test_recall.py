@@ -135,5 +135,15 @@ def test_an_item_that_is_not_indexed_comes_last_and_without_a_score(store: Tiere
 def test_odd_questions_and_odd_texts_do_no_harm(store: TieredStore) -> None:
     for n, text in enumerate(["🎉", "?", "x" * 5000, "\ud800 torn", 'NULL\' OR "1"*', "31 February 2024"]):
         store.put(("a",), str(n), {"text": text, "session": "s", "at": "no date"})
-    for query in ["?", "🎉", "NEAR(", '"', "31 February 2023", "\ud800", "when in May, 31 or 99?", "the of and"]:
+    for query in [
+        "?",
+        "🎉",
+        "NEAR(",
+        '"',
+        "31 February 2023",
+        "\ud800",
+        "when in May, 31 or 99?",
+        "the of and",
+        " ".join(map(str, range(70_000))),
+    ]:
         assert 6 == len(store.search(("a",), query=query))

@@ -82,6 +82,13 @@ def test_the_same_words_of_the_same_conversation_are_one_memory(store: TieredSto
     assert 2 == store.stats()["warm"]
 
 
+def test_what_is_on_the_disk_does_not_become_hot_beside_it(store: TieredStore) -> None:
+    for tier in ("warm", "hot"):
+        store.remember(TALK, "see you tomorrow", tier=tier)
+
+    assert ["warm"] == [one.tier for one in store.search(TALK)]  # type: ignore[attr-defined]
+
+
 def test_facts_become_cold_when_two_memories_state_them_or_one_that_is_pinned(file: Path) -> None:
     with TieredStore(file, policy=Policy(extract=likes)) as store:
         store.remember(TALK, "Ada likes tea, I hear", at=datetime(2024, 3, 1, tzinfo=UTC))
