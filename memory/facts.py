@@ -201,7 +201,7 @@ class Facts:
 
 def _fact(row: Row) -> Fact:
     end = None if row.invalid_at is None else time_of(row.invalid_at)
-    sources = tuple(json.loads(row.sources))
+    sources = () if row.sources == "[]" else tuple(json.loads(row.sources))
     return Fact(
         row.subject, row.relation, row.object, time_of(row.valid_at), end, time_of(row.recorded_at), sources
     )  # fmt: skip

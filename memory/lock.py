@@ -18,7 +18,8 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = FileLock(f"{path}.lock")
+        # Whichever thread closes the store gives the lock back.
+        self._lock = FileLock(f"{path}.lock", thread_local=False)
         self._holder = Path(f"{path}.holder")
 
     def acquire(self) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ def test_a_second_store_of_the_same_process_is_refused_too(file: Path) -> None:
         TieredStore(file)
 
     assert os.getpid() == refused.value.pid
+
+
+def test_a_store_that_another_thread_closes_is_free_again(file: Path) -> None:
+    """An asynchronous store is closed in a thread, since closing waits for the disk."""
+    store = TieredStore(file)
+    thread = threading.Thread(target=store.close)
+    thread.start()
+    thread.join()
+
+    TieredStore(file).close()
 
 
 def test_a_store_that_could_not_open_holds_nothing(file: Path) -> None:
