@@ -22,6 +22,7 @@ from benchmarks.options import options_of
 from benchmarks.report import Target, report
 from memory import Weights
 from memory.cues import Question
+from memory.index import Ask
 from memory.ranking import Postings, parts
 
 Floats = NDArray[np.float32]
@@ -58,7 +59,8 @@ def scores_of(system: System, scope: int, text: str) -> Floats:
     loaded = index._load(scope)
     question = Question.read(text, loaded.spine.speakers)
     postings = Postings.of(loaded.spine, index._postings(scope, question))
-    meaning = index._meaning(scope, loaded, vectors.queries([text])[text] if vectors else None, postings)
+    ask = Ask(text, vectors.queries([text])[text] if vectors else None, lambda value: True, 10, filtered=False)
+    meaning = index._meaning(scope, loaded, ask, postings)
     scores = parts(loaded.spine, question, postings, meaning.cosines, meaning.norms)
     return np.stack([scores[name] for name in NAMES])
 

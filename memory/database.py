@@ -11,10 +11,12 @@ from pathlib import Path
 from memory.errors import StoreClosed, StoreMismatch
 
 VERSION = 1
+_PATIENCE = 60.0  # seconds that a write waits for one of another process
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS scopes(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT UNIQUE NOT NULL, indexed INTEGER NOT NULL DEFAULT 0);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT UNIQUE NOT NULL, indexed INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS items(
     id INTEGER PRIMARY KEY AUTOINCREMENT, scope INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, fields TEXT,
     created INTEGER NOT NULL, updated INTEGER NOT NULL, expires INTEGER, ttl REAL,
@@ -49,7 +51,7 @@ class Database:
     def __init__(self, path: Path | str) -> None:
         self._lock = threading.RLock()
         self._open = True
-        self.connection = sqlite3.connect(str(path), check_same_thread=False, isolation_level=None)
+        self.connection = sqlite3.connect(str(path), check_same_thread=False, isolation_level=None, timeout=_PATIENCE)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "cache_size=-32000"):
             self.connection.execute(f"PRAGMA {pragma}")
         self.connection.executescript(SCHEMA)
@@ -67,6 +69,19 @@ class Database:
             if not self._open:
                 raise StoreClosed("this store was closed; open a new one")
             yield self.connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for reads that see one state of the file whatever other processes write meanwhile."""
+        with self.reading() as connection:
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

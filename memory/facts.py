@@ -194,7 +194,7 @@ class Facts:
         db.execute(f"INSERT INTO facts(scope, {_COLUMNS.removeprefix('id, ')}) VALUES({marks})", (scope, *row[1:]))
 
     def _scope(self, db: sqlite3.Connection, scope: Namespace) -> int:
-        self._tombstones.refuse(scope)
+        self._tombstones.refuse(db, scope)
         db.execute("INSERT OR IGNORE INTO scopes(namespace) VALUES(?)", (encode(scope),))
         return int(db.execute("SELECT id FROM scopes WHERE namespace = ?", (encode(scope),)).fetchone()[0])
 

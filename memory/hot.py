@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from langgraph.store.base import Item, PutOp
 
-from memory.conditions import Test
 from memory.database import Database
 from memory.drafts import Draft
-from memory.index import Index
+from memory.index import Ask, Index
 from memory.namespaces import Namespace, decode, encode, range_of
-from memory.ranking import Floats, Weights
+from memory.ranking import Weights
 from memory.results import Recalled
 from memory.shelf import Shelf
 from memory.tombstones import Tombstones
@@ -37,14 +36,10 @@ class HotTier:
     def get(self, namespace: Namespace, key: str) -> Item | None:
         return self._shelf.get(namespace, key) if self.holds else None
 
-    def find(
-        self, prefix: Namespace, query: str | None, vector: Floats | None, test: Test, most: int
-    ) -> list[Recalled]:
+    def find(self, prefix: Namespace, ask: Ask) -> list[Recalled]:
         if not self.holds:
             return []
-        if query:
-            return self._index.search(prefix, query, vector, test, most)
-        return self._shelf.newest(prefix, test, most)
+        return self._index.search(prefix, ask) if ask.text else self._shelf.newest(prefix, ask.test, ask.most)
 
     def namespaces(self) -> list[Namespace]:
         return self._shelf.namespaces() if self.holds else []

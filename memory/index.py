@@ -29,6 +29,20 @@ class Nearest(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """What is looked for: a text and its vector, which values will do, and how many.
+
+    Where values are `filtered`, candidates are all there are: the nearest might all fail the test.
+    """
+
+    text: str
+    vector: Floats | None
+    test: Test
+    most: int
+    filtered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Meaning:
     """How near each memory is to the question, and the length of its vector taken with its neighbours'."""
 
@@ -63,28 +77,26 @@ class Index:
         self._exact = exact
         self._cache: OrderedDict[int, Loaded] = OrderedDict()
 
-    def search(self, prefix: Namespace, text: str, vector: Floats | None, test: Test, most: int) -> list[Recalled]:
-        """The best `most` items under a prefix that pass the test, then some without texts, as many as are missing."""
+    def search(self, prefix: Namespace, ask: Ask) -> list[Recalled]:
+        """The best items under a prefix that pass the test, then some without texts, as many as are missing."""
         found = list[Recalled]()
         for namespace, scope in self._shelf.scopes(prefix):
-            found += self._scope(namespace, scope, text, vector, test, most)
+            found += self._scope(namespace, scope, ask)
         found.sort(key=lambda one: one.rank)
-        return found[:most]
+        return found[: ask.most]
 
-    def _scope(
-        self, namespace: Namespace, scope: int, text: str, vector: Floats | None, test: Test, most: int
-    ) -> list[Recalled]:
-        with self._shelf.database.reading():  # one state of the scope for all that is read of it
+    def _scope(self, namespace: Namespace, scope: int, ask: Ask) -> list[Recalled]:
+        with self._shelf.database.snapshot():
             loaded = self._load(scope)
             spine = loaded.spine
             if not len(spine.ids):
                 return []
-            question = Question.read(text, spine.speakers)
+            question = Question.read(ask.text, spine.speakers)
             postings = Postings.of(spine, self._postings(scope, question))
-            meaning = self._meaning(scope, loaded, vector, postings)
+            meaning = self._meaning(scope, loaded, ask, postings)
             scores = weighed(parts(spine, question, postings, meaning.cosines, meaning.norms), self._weights)
-            rows = self._order(spine, scores, meaning, by_words=vector is None)
-            return self._pick(namespace, spine, rows, scores, test, most)
+            rows = self._order(spine, scores, meaning, by_words=ask.vector is None)
+            return self._pick(namespace, spine, rows, scores, ask)
 
     def _order(self, spine: Spine, scores: Mapping[str, Floats], meaning: Meaning, *, by_words: bool) -> list[int]:
         """The rows worth showing, best first; equal ones in the order in which they came."""
@@ -99,7 +111,7 @@ class Index:
         return ranked + np.flatnonzero(spine.words == 0).tolist()
 
     def _pick(
-        self, namespace: Namespace, spine: Spine, rows: list[int], scores: Mapping[str, Floats], test: Test, most: int
+        self, namespace: Namespace, spine: Spine, rows: list[int], scores: Mapping[str, Floats], ask: Ask
     ) -> list[Recalled]:
         found = list[Recalled]()
         for start in range(0, len(rows), _PAGE):
@@ -108,12 +120,12 @@ class Index:
             for row in page:
                 item = stored.get(int(spine.ids[row]))
                 value = json.loads(item.value) if item else {}
-                if item is None or not test(value):
+                if item is None or not ask.test(value):
                     continue
                 made = {name: float(score[row]) for name, score in scores.items() if score[row] and spine.words[row]}
                 score = max(-1.0, min(1.0, sum(made.values()))) if spine.words[row] else None
                 found.append(self._shelf.recalled(namespace, item, value, score, made))
-                if len(found) == most:
+                if len(found) >= ask.most:
                     return found
         return found
 
@@ -124,7 +136,7 @@ class Index:
     # What it is made from
 
     def _load(self, scope: int) -> Loaded:
-        version = self._shelf.version[scope]
+        version = self._shelf.version(scope)
         loaded = self._cache.pop(scope, None)
         if loaded is None or loaded.version != version:
             spine = self._spine(scope)
@@ -185,21 +197,22 @@ class Index:
                 found[term][1].append(times)
         return {term: places for term, places in found.items() if places[0]} if question.terms else {}
 
-    def _meaning(self, scope: int, loaded: Loaded, vector: Floats | None, postings: Postings) -> Meaning:
-        spine = loaded.spine
+    def _meaning(self, scope: int, loaded: Loaded, ask: Ask, postings: Postings) -> Meaning:
+        spine, vector = loaded.spine, ask.vector
         if vector is None or not self._many(scope):
             return Meaning(np.zeros(len(spine.ids), np.float32), np.zeros(len(spine.ids), np.float32))
         if len(loaded.vectors):
             return Meaning(_best(spine, loaded.owners, loaded.vectors @ vector), loaded.norms)
-        near = self._nearest(scope, vector, _CANDIDATES)
-        rows = None if near is None else self._candidates(spine, near, postings)
+        most = max(_CANDIDATES, ask.most)
+        near = None if ask.filtered else self._nearest(scope, vector, most)
+        rows = None if near is None else self._candidates(spine, near, postings, most)
         owners, vectors = self._vectors(scope, spine, rows)
         return Meaning(_best(spine, owners, vectors @ vector), _norms(spine, owners, vectors), rows)
 
-    def _candidates(self, spine: Spine, near: list[int], postings: Postings) -> Ints:
+    def _candidates(self, spine: Spine, near: list[int], postings: Postings, most: int) -> Ints:
         """The rows near in meaning and those that share most words, with their neighbours."""
         shared = (postings.counts > 0).sum(axis=0)
-        by_words = np.argsort(-shared, kind="stable")[:_CANDIDATES]
+        by_words = np.argsort(-shared, kind="stable")[:most]
         ids = np.array(near, np.int64)
         at = np.searchsorted(spine.ids, ids).clip(0, len(spine.ids) - 1)
         rows = np.concatenate([at[spine.ids[at] == ids], by_words[shared[by_words] > 0]])

@@ -22,9 +22,10 @@ class WriterLock:
         self._lock = FileLock(f"{path}.lock", thread_local=False)
         self._holder = Path(f"{path}.holder")
 
-    def acquire(self) -> None:
+    def acquire(self, *, patience: float = 0) -> None:
+        """Take it, within so many seconds."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=patience, poll_interval=0.02)
         except Timeout:
             raise self._refusal() from None
         facts = {"pid": os.getpid(), "program": Path(sys.argv[0] or "python").name, "since": time.time()}

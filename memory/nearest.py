@@ -14,10 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
+from filelock import FileLock
 
 from memory.database import Database
+from memory.errors import StoreError
 from memory.ranking import Floats
 
 _log = logging.getLogger(__name__)
@@ -34,8 +37,11 @@ class ChromaIndex:
     for the thread.
     """
 
-    def __init__(self, folder: Path, database: Database, *, exact: int) -> None:
+    def __init__(self, folder: Path, database: Database, *, exact: int, server: str | None) -> None:
         self._folder = folder
+        self._server = server
+        # Of several processes one carries over at a time: an old page after a newer one would bring back what is gone.
+        self._turn = FileLock(f"{folder}.turn", thread_local=False)
         self._database = database
         self._exact = exact
         self._client: Any = None
@@ -82,14 +88,14 @@ class ChromaIndex:
         """Carry over all there is, now: when it returns the index knows what SQLite knows."""
         with self._wake:
             scopes, self._touched = self._touched, set()
-        with self._work:
+        with self._work, self._turn:
             self._adopt(scopes)
             while self._carry():
                 pass
 
     def rebuild(self, scopes: Sequence[int] | None = None) -> None:
         """Make these scopes' collections anew from SQLite, or those of all that are served."""
-        with self._work:
+        with self._work, self._turn:
             for scope in self._served() if scopes is None else scopes:
                 with self._database.writing() as db:  # until it is made again, searches compare all
                     db.execute("UPDATE scopes SET indexed = 0 WHERE id = ?", (scope,))
@@ -101,7 +107,7 @@ class ChromaIndex:
     def differences(self) -> dict[int, tuple[int, int]]:
         """The scopes whose collection holds another number of vectors than SQLite: both numbers."""
         different = dict[int, tuple[int, int]]()
-        with self._work:
+        with self._work, self._turn:
             for scope in self._served():
                 with self._database.reading() as db:
                     [(many,)] = db.execute("SELECT count(*) FROM vectors WHERE scope = ?", (scope,)).fetchall()
@@ -183,7 +189,13 @@ class ChromaIndex:
                 from chromadb.config import Settings
 
                 settings = Settings(anonymized_telemetry=False)
-                self._client = chromadb.PersistentClient(str(self._folder), settings=settings)
+                if self._server is None:
+                    self._client = chromadb.PersistentClient(str(self._folder), settings=settings)
+                else:
+                    at = urlsplit(self._server)
+                    self._client = chromadb.HttpClient(
+                        at.hostname or "localhost", at.port or 8000, ssl=at.scheme == "https", settings=settings
+                    )
             return self._client
 
     def _collection(self, scope: int) -> Any:
@@ -207,8 +219,13 @@ class ChromaIndex:
         Chroma itself leaves files and free pages behind when a collection is deleted.
         """
         if not self._folder.exists():
+            if self._server:
+                raise StoreError(
+                    f"expected the files of {self._server} in {self._folder} and found none, so nobody can say what is"
+                    " left in them; let it serve this folder: `chroma run --path`, and erase again"
+                )
             return
-        with self._work:
+        with self._work, self._turn:
             served = self._served()
             self._collections = {scope: one for scope, one in self._collections.items() if scope in served}
             for name in self._names() - {_name(scope) for scope in served}:

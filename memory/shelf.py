@@ -51,7 +51,6 @@ class Shelf:
         self.tier = tier
         self.now = now
         self._omit = omit
-        self.version: Counter[int] = Counter()
 
     # What is written
 
@@ -65,7 +64,7 @@ class Shelf:
             }
 
     def _put(self, db: sqlite3.Connection, draft: Draft, vectors: Mapping[str, bytes]) -> int:
-        self._tombstones.refuse(draft.namespace)
+        self._tombstones.refuse(db, draft.namespace)
         scope, now = self._scope(db, draft.namespace), self.now()
         day, early, late = draft.days or (None, None, None)
         row = (
@@ -118,7 +117,7 @@ class Shelf:
         db.execute("DELETE FROM items WHERE id = ?", (item,))
 
     def _forget_index(self, db: sqlite3.Connection, scope: int, item: int) -> None:
-        self.version[scope] += 1
+        db.execute("UPDATE scopes SET version = version + 1 WHERE id = ?", (scope,))
         db.execute(
             "INSERT INTO outbox(scope, vector, gone) SELECT v.scope, v.id, 1 FROM vectors v"
             " JOIN scopes s ON s.id = v.scope WHERE v.scope = ? AND v.item = ? AND s.indexed",
@@ -234,6 +233,12 @@ class Shelf:
                 (self.now(),),
             ).fetchall()
         return [decode(str(text)) for (text,) in found]
+
+    def version(self, scope: int) -> int:
+        """A number that every change of a scope moves, whichever process makes it."""
+        with self.database.reading() as db:
+            row = db.execute("SELECT version FROM scopes WHERE id = ?", (scope,)).fetchone()
+        return int(row[0]) if row else -1
 
     def is_empty(self) -> bool:
         with self.database.reading() as db:

@@ -29,7 +29,8 @@ from langgraph.store.base import (
 from memory.conditions import Test, compiled
 from memory.database import Database
 from memory.drafts import Draft, clean, draft
-from memory.index import Index, Nearest
+from memory.errors import StoreMismatch
+from memory.index import Ask, Index, Nearest
 from memory.lock import WriterLock
 from memory.namespaces import Namespace, listing
 from memory.nearest import ChromaIndex
@@ -40,6 +41,7 @@ from memory.sweeper import Sweeper
 from memory.tombstones import Tombstones
 from memory.vectors import Vectors
 
+_TURN = 0.8  # seconds; opening takes a few hundredths of one
 EXACT = 4_000
 """Up to so many vectors a scope is compared with all of them; beyond, an approximate index names candidates."""
 
@@ -65,6 +67,7 @@ class LocalStore(BaseStore):
     """A `BaseStore` on one SQLite file; every method may be called from any thread.
 
     `index` is LangGraph's `IndexConfig`. Without `embed` in it recall goes by words alone, and `stats()` says so.
+    A file has one writer, unless all who open it name the `server` that runs their Chroma.
     """
 
     supports_ttl = True
@@ -77,6 +80,7 @@ class LocalStore(BaseStore):
         ttl: TTLConfig | None = None,
         weights: Weights = WEIGHTS,
         exact: int = EXACT,
+        server: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.index_config = cast("IndexConfig | None", dict(index) if index is not None else None)
@@ -84,16 +88,21 @@ class LocalStore(BaseStore):
         self._fields: list[str] = list((index or {}).get("fields") or ["$"])
         self._path = None if str(path) == ":memory:" else Path(path)
         self._lock = WriterLock(self._path) if self._path else None
+        self._alone = server is None
         if self._path and self._lock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            # Those who share a file take turns to open it.
+            self._lock.acquire(patience=_TURN if server else 0)
         try:
             self._database = Database(path)
+            _agree(self._database, server)
             self._vectors = _vectors(index, self._database)
         except BaseException:
             if self._lock:
                 self._lock.release()
             raise
+        if self._lock and server:
+            self._lock.release()
         omit = bool((ttl or {}).get("omit_expired"))
         # As LangGraph's stores on databases have it: reads put off the end only where the configuration says so.
         self._refreshes = bool((ttl or {}).get("refresh_on_read"))
@@ -101,7 +110,9 @@ class LocalStore(BaseStore):
         self._tombstones = Tombstones(self._database)
         self._warm = Shelf(self._database, self._tombstones, tier="warm", now=self._now, omit=omit)
         dims = self._vectors.dims if self._vectors else None
-        self._chroma = ChromaIndex(Path(f"{path}.chroma"), self._database, exact=exact) if self._lock and dims else None
+        self._chroma = None
+        if self._path and dims:
+            self._chroma = ChromaIndex(Path(f"{path}.chroma"), self._database, exact=exact, server=server)
         nearest: Nearest = self._chroma or (lambda *_: None)
         self._index = Index(self._warm, weights=weights, dims=dims, nearest=nearest, exact=exact)
         self._sweeper = Sweeper(self.sweep_ttl)
@@ -168,15 +179,13 @@ class LocalStore(BaseStore):
     def _namespaces(self) -> list[Namespace]:
         return self._warm.namespaces()
 
-    def _find(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Recalled]:
+    def _find(self, prefix: Namespace, ask: Ask) -> list[Recalled]:
         """The first results of a search, as many as its page reaches to."""
-        prefix, most = tuple(op.namespace_prefix), op.offset + op.limit
-        if op.query:
-            return self._index.search(prefix, clean(op.query), vector, test, most)
-        return self._warm.newest(prefix, test, most)
+        return self._index.search(prefix, ask) if ask.text else self._warm.newest(prefix, ask.test, ask.most)
 
     def _search(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Any]:
-        page = self._find(op, test, vector)[op.offset : op.offset + op.limit]
+        ask = Ask(clean(op.query or ""), vector, test, op.offset + op.limit, filtered=bool(op.filter))
+        page = self._find(tuple(op.namespace_prefix), ask)[op.offset :]
         if op.refresh_ttl and self._refreshes:
             self._warm.refresh((one.namespace, one.key) for one in page)
         return page
@@ -205,7 +214,7 @@ class LocalStore(BaseStore):
         """Every file that belongs to this store and is there now."""
         if self._path is None:
             return []
-        beside = [Path(f"{self._path}{end}") for end in ("", "-wal", "-shm", ".lock", ".holder")]
+        beside = [Path(f"{self._path}{end}") for end in ("", "-wal", "-shm", ".lock", ".holder", ".chroma.turn")]
         return sorted(file for file in [*beside, *Path(f"{self._path}.chroma").rglob("*")] if file.is_file())
 
     def close(self) -> None:
@@ -216,7 +225,7 @@ class LocalStore(BaseStore):
         if self._chroma:
             self._chroma.close()
         self._database.close()
-        if self._lock:
+        if self._lock and self._alone:
             self._lock.release()
 
     def __enter__(self) -> Self:
@@ -224,6 +233,16 @@ class LocalStore(BaseStore):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _agree(database: Database, server: str | None) -> None:
+    """A file is shared by all who open it, or by none."""
+    if server:
+        database.meta("shared", "yes")
+    elif database.meta("shared"):
+        raise StoreMismatch(
+            "this store is shared by several processes; open it with `server=`, the address of the Chroma they share"
+        )
 
 
 def _vectors(index: IndexConfig | None, database: Database) -> Vectors | None:

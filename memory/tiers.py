@@ -16,14 +16,14 @@ from typing import Any, Literal
 
 from langgraph.store.base import GetOp, IndexConfig, Item, PutOp, SearchOp, TTLConfig
 
-from memory.conditions import Test
-from memory.drafts import Draft, clean
+from memory.drafts import Draft
 from memory.erasure import ErasureReceipt, erased_rows, search
 from memory.facts import Fact, Facts
 from memory.hot import HotTier
+from memory.index import Ask
 from memory.lifecycle import POLICY, Policy, said_at
 from memory.namespaces import Namespace
-from memory.ranking import WEIGHTS, Floats, Weights
+from memory.ranking import WEIGHTS, Weights
 from memory.results import Recalled, merged, time_of
 from memory.store import EXACT, LocalStore
 from memory.upkeep import counts, items_after, note_reads, uses
@@ -45,6 +45,7 @@ class TieredStore(LocalStore):
     *Hot* items live in this process. *Warm* ones are on the disk and found by words and meaning; what is `put` is
     warm. *Cold* is what stays: facts with their times, and items that are kept but found by their keys alone.
     `index` is LangGraph's `IndexConfig`. Without `embed` in it recall goes by words alone, and `stats()` says so.
+    A file has one writer, unless all who open it name the `server` that runs their Chroma.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class TieredStore(LocalStore):
         policy: Policy = POLICY,
         weights: Weights = WEIGHTS,
         exact: int = EXACT,
+        server: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(path, index=index, ttl=ttl, weights=weights, exact=exact, clock=clock)
+        super().__init__(path, index=index, ttl=ttl, weights=weights, exact=exact, server=server, clock=clock)
         self.policy = policy
         self.facts = Facts(self._database, self._tombstones, now=self._now)
         dims = self._vectors.dims if self._vectors else None
@@ -71,11 +73,10 @@ class TieredStore(LocalStore):
     def _get(self, op: GetOp) -> Item | None:
         return self._hot.get(op.namespace, str(op.key)) or super()._get(op)
 
-    def _find(self, op: SearchOp, test: Test, vector: Floats | None) -> list[Recalled]:
-        found = super()._find(op, test, vector)
-        prefix, most = tuple(op.namespace_prefix), op.offset + op.limit
-        if hot := self._hot.find(prefix, clean(op.query or ""), vector, test, most):
-            found = merged([*found, *hot], by_score=bool(op.query))
+    def _find(self, prefix: Namespace, ask: Ask) -> list[Recalled]:
+        found = super()._find(prefix, ask)
+        if hot := self._hot.find(prefix, ask):
+            found = merged([*found, *hot], by_score=bool(ask.text))[: ask.most]
         return found
 
     def _namespaces(self) -> list[Namespace]:

@@ -14,11 +14,16 @@ class Tombstones:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        with database.reading() as db:
-            self._digests = {str(one) for (one,) in db.execute("SELECT digest FROM tombstones")}
 
-    def refuse(self, namespace: Namespace) -> None:
-        if self._digests and not self._digests.isdisjoint(digests(namespace)):
+    def refuse(self, db: sqlite3.Connection, namespace: Namespace) -> None:
+        if self._database.connection is not db:  # the hot tier writes to a database of its own
+            with self._database.reading() as truth:
+                return self.refuse(truth, namespace)
+        if db.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone() is None:
+            return
+        over = list(digests(namespace))
+        marks = ", ".join("?" * len(over))
+        if db.execute(f"SELECT 1 FROM tombstones WHERE digest IN ({marks})", over).fetchone():
             raise Erased(
                 f"{'.'.join(namespace)} was erased, and a late write would bring it back; nothing was written."
                 " If it is to be used again, call `readmit` with the scope that was erased"
@@ -26,11 +31,7 @@ class Tombstones:
 
     def add(self, db: sqlite3.Connection, scope: Namespace, now: int) -> None:
         db.execute("INSERT OR REPLACE INTO tombstones VALUES(?, ?)", (digest(scope), now))
-        self._digests.add(digest(scope))
 
     def remove(self, scope: Namespace) -> bool:
         with self._database.writing() as db:
-            db.execute("DELETE FROM tombstones WHERE digest = ?", (digest(scope),))
-            known = digest(scope) in self._digests
-            self._digests.discard(digest(scope))
-        return known
+            return db.execute("DELETE FROM tombstones WHERE digest = ?", (digest(scope),)).rowcount > 0

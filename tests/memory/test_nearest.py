@@ -112,6 +112,20 @@ def test_a_lost_folder_is_made_again(file: Path, small: dict[str, Any]) -> None:
         assert (30, 30) == counts(again)
 
 
+def test_a_filter_that_few_pass_finds_those_few(file: Path, small: dict[str, Any], monkeypatch: Any) -> None:
+    """Candidates are the nearest of all; none of them may pass."""
+    monkeypatch.setattr("memory.index._CANDIDATES", 3)
+    with TieredStore(file, **small) as store:
+        fill(store)
+        store.put(("a",), "far", {"text": "quite unlike", "rare": True})
+        counts(store)
+
+        assert ["far"] == [
+            one.key for one in store.search(("a",), query="tea rain boat", filter={"rare": True}, limit=1)
+        ]
+        assert 20 == len(store.search(("a",), query="tea rain boat", limit=20))
+
+
 def test_it_finds_nearly_all_of_what_comparing_all_finds(file: Path, small: dict[str, Any]) -> None:
     """Random directions are the hardest there are."""
     rng = np.random.default_rng(5)
