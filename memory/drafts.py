@@ -18,6 +18,8 @@ from langgraph.store.base import PutOp, get_text_at_path, tokenize_path
 from memory.cues import days_of, marks_of
 from memory.namespaces import Namespace
 
+_MOST_MINUTES = 1e9  # some 1,900 years
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -52,7 +54,7 @@ def draft(op: PutOp, default: Sequence[str]) -> Draft:
         value=_json(op, value),
         fields=None if op.index is None else json.dumps(list(paths)),
         texts=texts,
-        ttl=op.ttl,
+        ttl=_minutes(op.ttl),
         session=_text(value, "session"),
         speaker=_text(value, "speaker"),
         days=days_of(texts[0], _day(value.get("at"))) if texts else None,
@@ -95,6 +97,14 @@ def _day(at: Any) -> date | None:
         return datetime.fromisoformat(at).date() if isinstance(at, str) else None
     except ValueError:  # a field that happens to be called so
         return None
+
+
+def _minutes(ttl: float | None) -> float | None:
+    if ttl is None:
+        return None
+    if not 0 <= ttl < float("inf"):
+        raise ValueError(f"ttl is how many minutes an item lives, from 0 on, or None for ever; it was {ttl!r}")
+    return min(ttl, _MOST_MINUTES)
 
 
 def _share(importance: Any) -> float:

@@ -131,12 +131,12 @@ class TieredStore(LocalStore):
         filter: dict[str, Any] | None = None,
         as_of: datetime | None = None,
     ) -> Memories:
-        """The memories that have to do with a question, and the facts about what it names.
+        """The indexed memories that have to do with a question, and the facts about what it names.
 
         With `as_of`, memories from before that time and the facts that held then. What is recalled counts as used.
         """
         [found] = self.batch([SearchOp(tuple(scope), filter, limit if as_of is None else 10 * limit, 0, query)])
-        items: list[Recalled] = found  # type: ignore[assignment]
+        items = [one for one in found if isinstance(one, Recalled) and one.score is not None]  # type: ignore[union-attr]
         if as_of is not None:
             items = [one for one in items if said_at(one) <= as_of.astimezone()][:limit]
         self._use(items)

@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from memory import TieredStore
 
 
@@ -44,6 +46,14 @@ def test_reading_puts_off_the_end_where_the_configuration_says_so(file: Path, cl
         store.sweep_ttl()
 
         assert ["read"] == [one.key for one in store.search(("a",))]
+
+
+@pytest.mark.parametrize("ttl", [-1.0, float("nan"), float("inf")])
+def test_a_time_to_live_that_is_none_is_refused(by_words: TieredStore, ttl: float) -> None:
+    by_words.put(("a",), "long", {"text": "x"}, ttl=1e300)
+
+    with pytest.raises(ValueError, match="how many minutes"):
+        by_words.put(("a",), "k", {"text": "x"}, ttl=ttl)
 
 
 def test_the_sweeper_goes_on_after_a_sweep_that_failed(by_words: TieredStore, monkeypatch: Any) -> None:

@@ -116,6 +116,7 @@ def test_what_is_worth_least_leaves_the_index_and_stays_in_the_store(store: Tier
 
     assert (1, {"text": "an old boat"}) == (gone, item and item.value)
     assert [None] == [one.score for one in store.search(TALK, query="boat") if one.key == "old"]
+    assert "old" not in {one.key for one in store.recall(TALK, "boat").items}
     store.put(TALK, "old", {"text": "an old boat"})
     assert None not in [one.score for one in store.search(TALK, query="boat")]
 
