@@ -13,6 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from statistics import mean
@@ -63,8 +64,10 @@ class System:
 
 
 def _value(text: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-    said = datetime.strptime(str(meta["date"]), "%I:%M %p on %d %B, %Y")
-    return {"text": text, "session": str(meta["session"]), "speaker": str(meta["speaker"]), "at": said.isoformat()}
+    value = {"text": text, "session": str(meta["session"]), "speaker": str(meta["speaker"])}
+    with suppress(ValueError):  # a turn whose date cannot be read is remembered without one
+        value["at"] = datetime.strptime(str(meta["date"]), "%I:%M %p on %d %B, %Y").isoformat()
+    return value
 
 
 class Answered(NamedTuple):

@@ -207,7 +207,7 @@ class Index:
         near = None if ask.filtered else self._nearest(scope, vector, most)
         rows = None if near is None else self._candidates(spine, near, postings, most)
         owners, vectors = self._vectors(scope, spine, rows)
-        return Meaning(_best(spine, owners, vectors @ vector), _norms(spine, owners, vectors), rows)
+        return Meaning(_best(spine, owners, vectors @ vector), _norms(spine, owners, vectors, rows), rows)
 
     def _candidates(self, spine: Spine, near: list[int], postings: Postings, most: int) -> Ints:
         """The rows near in meaning and those that share most words, with their neighbours."""
@@ -247,13 +247,16 @@ def _best(spine: Spine, owners: Ints, cosines: Floats) -> Floats:
     return np.where(best > -2, best, np.float32(0))
 
 
-def _norms(spine: Spine, owners: Ints, vectors: Floats) -> Floats:
-    """How long each row's vector is once half of those of its neighbours is added."""
-    own = np.zeros((len(spine.ids), vectors.shape[1]), np.float32)
-    own[owners] = vectors
-    has = np.zeros(len(spine.ids), bool)
+def _norms(spine: Spine, owners: Ints, vectors: Floats, rows: Ints | None = None) -> Floats:
+    """How long each row's vector is once half of those of its neighbours is added; of all rows, or of these."""
+    every, rows = len(spine.ids), np.arange(len(spine.ids)) if rows is None else rows
+    place = np.full(every + 1, -1, np.int64)  # its last entry stands for the neighbour that is not there
+    place[rows] = np.arange(len(rows))
+    own = np.zeros((len(rows) + 1, vectors.shape[1]), np.float32)
+    own[place[owners]] = vectors
+    beside = own[place[spine.previous[rows]]] + own[place[spine.following[rows]]]
+    lengths = np.zeros(every, np.float32)
+    lengths[rows] = np.linalg.norm(own[:-1] + np.float32(0.5) * beside, axis=1)
+    has = np.zeros(every, bool)
     has[owners] = True
-    before = np.where((spine.previous >= 0)[:, None], own[spine.previous], np.float32(0))
-    after = np.where((spine.following >= 0)[:, None], own[spine.following], np.float32(0))
-    lengths: Floats = np.linalg.norm(own + np.float32(0.5) * (before + after), axis=1)
-    return np.where(has, lengths, np.float32(0)).astype(np.float32)
+    return np.where(has, lengths, np.float32(0))
