@@ -10,14 +10,15 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
-
-import networkx as nx
+from typing import TYPE_CHECKING, NamedTuple
 
 from memory.database import Database
 from memory.namespaces import Namespace, encode
 from memory.results import micros_of, time_of
 from memory.tombstones import Tombstones
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 MOST_EDGES = 50_000
 _PAGE = 500
@@ -138,6 +139,8 @@ class Facts:
 
         An edge carries its `relation` and the `fact`.
         """
+        import networkx as nx  # here, because most programs with a store ask for no graph
+
         graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
         times = self._times(scope, as_of, known_at)
         frontier, reached, seen = list(dict.fromkeys(names)), set[str](), set[int]()
