@@ -20,6 +20,7 @@ from memory.shelf import Shelf
 _CACHED_BYTES = 192 * 2**20
 _PAGE = 64
 _CANDIDATES = 200
+_SHARED = ("coverage", "session", "month", "day")
 
 
 class Nearest(Protocol):
@@ -102,8 +103,8 @@ class Index:
         """The rows worth showing, best first; equal ones in the order in which they came."""
         total: Floats = np.sum(np.stack(list(scores.values())), axis=0)
         shown = spine.words > 0
-        if by_words:  # with no vector to go by, what shares no word with the question is no answer
-            shown &= scores["coverage"] > 0
+        if by_words:  # with no vector to go by, some word or the time asked for must be shared
+            shown &= np.sum([scores[name] for name in _SHARED], axis=0) > 0
         elif meaning.looked_at is not None:
             shown &= np.isin(np.arange(len(total)), meaning.looked_at)
         order = np.argsort(-total, kind="stable")

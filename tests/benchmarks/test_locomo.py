@@ -39,7 +39,7 @@ def test_questions_whose_evidence_exists_are_asked_and_most_are_answered(file: P
     [(turns, questions)] = conversations(file)
 
     assert (len(QUESTIONS), sum(len(said) for _, said in SESSIONS)) == (len(questions), len(turns))
-    assert len(QUESTIONS) == shown["questions"] and shown["r10"] > 0.8 and shown["mrr"] > 0.5
+    assert len(QUESTIONS) == shown["questions"] and shown["r10"] > 0.75 and shown["mrr"] > 0.5
 
 
 def test_a_result_names_the_turn_that_it_is(file: Path) -> None:
