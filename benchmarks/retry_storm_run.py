@@ -65,17 +65,20 @@ def experiment(folder: Path) -> ModuleType:
     return module
 
 
-async def looking(control: Control, loop: asyncio.AbstractEventLoop) -> None:
-    """What the thread of a control file does, on the loop whose clock it would not know."""
+def looked_after(control: Control, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    """What the thread of a control file does, on the loop whose clock it would not know, and instead of it."""
 
     def turn() -> None:
         control._turn(threading.Event())
 
+    async def looking() -> None:
+        while True:
+            turn()
+            await asyncio.sleep(REFRESH)
+
     control.watch = lambda: None  # type: ignore[method-assign]
     control.look = lambda: loop.call_soon(turn) and None  # type: ignore[method-assign]
-    while True:
-        turn()
-        await asyncio.sleep(REFRESH)
+    return loop.create_task(looking())
 
 
 class Fleet:
@@ -96,11 +99,11 @@ class Fleet:
     def _sidecar(self, folder: Path) -> Sidecar:
         loop = asyncio.get_running_loop()
         sidecar = Sidecar(ledger=folder / "ledger.db", clock=loop.time)
+        self._tasks.append(looked_after(sidecar.control, loop))
         # On a virtual clock time runs on while a thread works: what a first call waits for is done before.
         sidecar.control.refresh()
         sidecar.ledger.record("before", "run.begun")
         sidecar.ledger.flush()
-        self._tasks.append(loop.create_task(looking(sidecar.control, loop)))
         return sidecar
 
     def _graph(self, dep: Any, policy: Path, number: int, sidecar: Sidecar) -> Any:

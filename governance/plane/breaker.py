@@ -5,15 +5,16 @@ never more than `probes` calls are admitted, and what was admitted in an earlier
 this one. A probe that ends without a word on the dependency (cancelled, the caller's own mistake) gives
 its leave to the next caller.
 
-Every process judges by what it sees itself. Where one opens, it is open there at once, and elsewhere at the
-next call. Probes are counted in the control file, and only they: a closed circuit asks nobody, nor does an
-open one until it is time. Where the file cannot be read, each process goes by what it knows.
+Every process judges by what it sees itself and by what the others told of the same seconds. Where one opens,
+it is open there at once, and elsewhere at the next call. Probes are counted in the control file, and only they:
+a closed circuit asks nobody, nor does an open one until it is time. Where the file cannot be read, each process
+goes by what it knows.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
@@ -60,7 +61,7 @@ class Breaker:
     def idle(self) -> bool:
         """Whether nothing is lost with it."""
         with self._lock:
-            return self._circuit.state == "closed" and not self._window.seen(self._clock()).calls
+            return self._circuit.state == "closed" and self._window.empty(self._clock())
 
     def news(self) -> list[Circuit]:
         """What has changed here since somebody asked; each change is told once."""
@@ -69,6 +70,20 @@ class Breaker:
         with self._lock:
             news, self._news = self._news, []
         return news
+
+    def told(self) -> str:
+        """What others have to know to judge by; empty where nothing was seen here, or nobody has any trouble."""
+        with self._lock:
+            now = self._clock()
+            if self._window.empty(now):
+                return ""
+            seen = self._window.seen(now)
+            return self._window.told() if seen.failed or seen.slow else ""
+
+    def hear(self, told: Iterable[str]) -> None:
+        """What each of the others has seen lately."""
+        with self._lock:
+            self._window.hear(told)
 
     @property
     def must_ask(self) -> bool:

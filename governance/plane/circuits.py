@@ -6,6 +6,7 @@ import sqlite3
 import weakref
 from collections.abc import Mapping
 
+from governance.plane import windows
 from governance.plane.breaker import Breaker, Change
 from governance.plane.circuit import Circuit
 from governance.plane.control import Control
@@ -56,6 +57,8 @@ class Circuits:
         row = db.execute(f"SELECT {COLUMNS} FROM circuits WHERE key=?", (breaker.key,)).fetchone()
         found = Circuit(*row) if row else None
         after = breaker.agreed(found, change)
+        if after.turn != (found.turn if found else ""):
+            windows.forget(db, breaker.key)
         if after.state == "closed":
             db.execute("DELETE FROM circuits WHERE key=?", (breaker.key,))
             return found is not None

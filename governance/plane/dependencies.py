@@ -23,6 +23,7 @@ from governance.plane.circuits import Circuits
 from governance.plane.control import Control
 from governance.plane.retry_budget import RetryBudget
 from governance.plane.shares import Shares
+from governance.plane.windows import Windows
 from governance.policy_failures import BulkheadPolicy, Rules
 
 TENANTS_KEPT = 1024
@@ -36,6 +37,7 @@ class Guards:
         self.clock = clock
         self.shares = Shares(control, clock) if control else None
         self.circuits = Circuits(control) if control else None
+        self.windows = Windows(control, clock) if control else None
 
     def breaker(self, name: str, rules: Rules, tenant: str = "") -> Breaker:
         assert rules.breaker is not None
@@ -43,6 +45,8 @@ class Guards:
         if self.circuits is not None:
             made.key = _key(name, rules.breaker, tenant)
             self.circuits.join(made)
+        if self.windows is not None:
+            self.windows.join(made)
         return made
 
     def places(self, name: str, limit: int, rules: BulkheadPolicy, whose: str = "") -> Bulkhead:
@@ -58,6 +62,19 @@ class Guards:
         if self.shares is not None:
             made.shared(self.shares.open(_key(name, rules.retries), rules.retries.burst, made))
         return made
+
+    def tend(self, db: sqlite3.Connection) -> None:
+        """A chore of the control file's thread."""
+        if self.shares is not None and self.windows is not None:
+            self.shares.tend(db)
+            self.windows.tend(db)
+
+    def read(self, db: sqlite3.Connection) -> None:
+        """With the snapshot: what others have changed."""
+        if self.circuits is not None and self.shares is not None and self.windows is not None:
+            self.circuits.read(db)
+            self.shares.read(db)
+            self.windows.read(db)
 
 
 class Dependency:
@@ -167,13 +184,10 @@ class Dependencies:
             self._guards.shares.close()
 
     def _tend(self, db: sqlite3.Connection) -> None:
-        if self._guards.shares is not None:
-            self._guards.shares.tend(db)
+        self._guards.tend(db)
 
     def _read(self, db: sqlite3.Connection) -> None:
-        if self._guards.circuits is not None and self._guards.shares is not None:
-            self._guards.circuits.read(db)
-            self._guards.shares.read(db)
+        self._guards.read(db)
 
 
 _LIVE: weakref.WeakSet[Dependencies] = weakref.WeakSet()

@@ -47,6 +47,8 @@ class Share:
         self.pool = pool
         self.size = size
         self.held = 0
+        self.usable = 0
+        """What may be taken into use of it: the rest is being given back."""
         self.until = float("-inf")
         """When the lease is over, by our own clock."""
         self.denied = float("-inf")
@@ -98,7 +100,7 @@ class Shares:
         if owner is None:
             return
         with self._control.lock:
-            if not share.lapsed and share.held >= needed:
+            if not share.lapsed and share.usable >= needed:
                 return  # somebody else has asked meanwhile
             try:
                 self._lease(share, owner, needed, now)
@@ -114,8 +116,9 @@ class Shares:
             ahead = held + (free - held + 1) // 2  # the next calls need not ask then
             held = max(held, min(free, fair if fair < needed else max(needed, ahead)))
             self._write(db, share, held, needed, now)
-        share.denied = now + AGAIN if held < needed else now
-        owner.grow(held if fair >= needed else min(held, fair), alone=not others)
+        share.usable = held if fair >= needed else min(held, fair)
+        share.denied = now + AGAIN if share.usable < needed else now
+        owner.grow(share.usable, alone=not others)
         if held < needed:
             self._control.ring()  # whoever has more than its part gives some of it back
 
@@ -139,6 +142,7 @@ class Shares:
                 grown = [self._fit(db, share, owner, wanted, now) for share, owner, wanted in fits]
             for (share, owner, _), grows in zip(fits, grown, strict=True):
                 if grows:
+                    share.usable = share.held
                     owner.grow(share.held, alone=False)
             after = [share.held for share, _, _ in fits]
         if before != after or any(share.starved for share, _, _ in fits):
@@ -172,7 +176,7 @@ class Shares:
         except LedgerError:
             return  # the leases end by themselves
         for share in self._all.values():
-            share.held, share.until = 0, float("-inf")
+            share.held, share.usable, share.until = 0, 0, float("-inf")
 
     def _fit(self, db: sqlite3.Connection, share: Share, owner: Owner, wanted: int, now: float) -> bool:
         """Make a share what it should be by what everybody wants; whether it grows, once that is on disk."""
@@ -181,7 +185,11 @@ class Shares:
         fair = self._fair(share, others, wanted, now)
         held = min(share.held, free)
         shrinks = fair < held
-        held = min(held, owner.shrink(fair)) if shrinks else min(free, fair)
+        if shrinks:
+            share.usable = fair
+            held = min(held, owner.shrink(fair))
+        else:
+            held = min(free, fair)
         share.starved, share.unfit = held < fair, held > fair  # the rest is given back as calls end
         self._write(db, share, held, wanted, now)
         return not shrinks
@@ -216,7 +224,7 @@ class Shares:
             self._warned = True
             warnings.warn(f"Sidecar shares limits with no other process: {error.reason}", RuntimeWarning, stacklevel=2)
         alone = share.until == float("-inf")
-        share.held = share.size if alone else max(1, share.held)
+        share.held = share.usable = share.size if alone else max(1, share.held)
         share.until = now + TENDED
         owner.grow(share.held, alone=alone)
 
