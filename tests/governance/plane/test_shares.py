@@ -268,3 +268,24 @@ def test_its_table_is_small(street: list[Worker], clock: Clock) -> None:
         worker.look()
     with sqlite3.connect(street[0].control.path) as db:
         assert [] == db.execute("SELECT * FROM shares").fetchall()
+
+
+def test_who_needs_a_place_that_is_being_given_back_asks_once_and_then_waits(
+    street: list[Worker], clock: Clock
+) -> None:
+    """It holds enough for as long as its calls have not ended, but may use no more than its part."""
+    first, second = street[:2]
+    first.needs = 12
+    while first.take():
+        pass
+    second.needs = 12
+    second.take()
+    clock.now += TENDED
+    first.look()
+    assert first.places < first.used <= first.share.held
+    first.used = first.places
+
+    assert not first.take()
+    assert not first.share.may_grow
+    clock.now += TENDED
+    assert first.share.may_grow
