@@ -167,11 +167,39 @@ def test_what_was_seen_before_it_opened_is_not_held_against_it_when_it_has_close
 
     assert all(worker.call(True) for worker in street)
     assert ["closed"] * 3 == states(street)
-    late = Worker(street[0].control.path, clock)
+
+
+def test_nor_is_what_was_told_by_one_that_is_gone(street: list[Worker], clock: Clock) -> None:
+    for _ in range(19):
+        street[0].call(True)
+    second(street, clock)
+    street[0].control.close()
+    left = street[1:]
+    left[0].call(True)
+    second(left, clock)
+    assert ["open"] * 2 == states(left)
+    clock.now += 5
+    assert [True] * 3 == [left[0].call(False) for _ in range(3)]
+
+    late = Worker(left[0].control.path, clock)
     late.look()
     late.call(True)
     assert "closed" == late.breaker.circuit.state
     late.control.close()
+
+
+def test_nor_what_was_heard_last_where_the_file_is_gone(street: list[Worker], clock: Clock) -> None:
+    for _ in range(19):
+        street[0].call(True)
+    second(street, clock)
+    street[1].control.path.rename(street[1].control.path.with_name("away.db"))
+    street[1].call(True)
+    assert "open" == street[1].breaker.circuit.state
+    clock.now += 5
+    assert [True] * 3 == [street[1].call(False) for _ in range(3)]
+
+    street[1].call(True)
+    assert "closed" == street[1].breaker.circuit.state
 
 
 def test_who_has_not_heard_that_it_opened_tells_nothing_of_before(street: list[Worker], clock: Clock) -> None:
