@@ -274,12 +274,12 @@ def test_who_needs_a_place_that_is_being_given_back_asks_once_and_then_waits(
     street: list[Worker], clock: Clock
 ) -> None:
     """It holds enough for as long as its calls have not ended, but may use no more than its part."""
-    first, second = street[:2]
-    assert all(first.take() for _ in range(8))
-    assert all(second.take() for _ in range(4))
-    first.needs = second.needs = 12
+    first = street[0]
+    for worker in street:
+        worker.needs = 12
+        for _ in range(6):
+            worker.take()
     clock.now += TENDED
-    second.look()
     first.look()
     assert first.places < first.used == first.share.held < 12
     first.used = first.places
