@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.breaker import opened_after
+from benchmarks.breaker import opened_after, opened_by
 from benchmarks.breaker_rounds import wrong_rounds
 from benchmarks.breaker_worker import SharedClock
 from benchmarks.bulkhead import RATES, arrivals, by_tasks, by_threads, goodput
@@ -22,6 +22,13 @@ def test_a_bad_dependency_opens_it_and_a_good_one_does_not() -> None:
 
     assert found is not None and found <= BreakerPolicy().window
     assert opened_after(1, failing=0.1) is None
+
+
+def test_processes_that_are_called_seldom_open_it_together(tmp_path: Path) -> None:
+    found = opened_by(3, tmp_path, 1)
+
+    assert found is not None and found <= BreakerPolicy().window
+    assert opened_by(3, tmp_path, 2, failing=0.1) is None
 
 
 def test_all_processes_look_at_the_same_clock(tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def test_who_needs_a_place_that_is_being_given_back_asks_once_and_then_waits(
         for _ in range(6):
             worker.take()
     clock.now += TENDED
-    for worker in street[1:] + [first]:
+    for worker in [*street[1:], first]:
         worker.look()
     assert first.places < first.used == first.share.held < 12
     first.used = first.places
