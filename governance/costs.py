@@ -10,14 +10,13 @@ from governance.errors import BudgetExceeded
 from governance.plane.budgets import UNITS_PER_MONEY, Account, Amount, Limit, today
 from governance.policy_budgets import LimitPolicy, PricePolicy, price_of
 from governance.tenants import tenant_of
-from governance.tokens import MessageCounter
+from governance.tokens import COUNTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from governance.policy import Policy
 
-COUNTER = MessageCounter()
 A_MILLION = 1_000_000
 """Tokens that prices are for."""
 

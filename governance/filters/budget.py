@@ -8,9 +8,10 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from governance.call import Effect, Flow, Hold, ModelCall, Proceed, Run
-from governance.costs import COUNTER, amount, described, limits_of, nodes_above, priced, shown, used_by
+from governance.costs import amount, described, limits_of, nodes_above, priced, shown, used_by
 from governance.errors import BudgetExceeded, Unavailable
 from governance.plane.budgets import Account, Amount, Limit
+from governance.tokens import COUNTER
 
 
 class Reservation:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from governance.tokens import PER_MESSAGE, PIECE, MessageCounter, count_text
+from governance.tokens import PER_MESSAGE, PICTURE, PIECE, SMALL_PICTURE, MessageCounter, count_text
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,35 @@ def test_tool_calls_and_parts_are_part_of_a_message() -> None:
     counter = MessageCounter()
 
     assert counter.count([plain]) < counter.count([calling])
-    assert counter.count([parts]) > counter.count([HumanMessage("hello world")])
+    assert counter.count([parts]) == counter.count([HumanMessage("hello world")])
+
+
+def test_an_answer_that_says_its_calls_in_its_content_too_is_not_counted_twice() -> None:
+    call = {"name": "pay", "args": {"amount": 5}, "id": "c", "type": "tool_call"}
+    said = [{"type": "text", "text": "x"}, {"type": "tool_use", "id": "c", "name": "pay", "input": {"amount": 5}}]
+    counter = MessageCounter()
+
+    assert counter.count([AIMessage("x", tool_calls=[call])]) == counter.count([AIMessage(said, tool_calls=[call])])
+
+
+def test_a_picture_costs_what_providers_say_and_not_its_bytes() -> None:
+    """A photo of a megabyte is no text of a million characters."""
+    data = "data:image/png;base64," + "A" * 1_000_000
+    counter = MessageCounter()
+    large = HumanMessage([{"type": "image_url", "image_url": {"url": data}}])
+    small = HumanMessage([{"type": "image_url", "image_url": {"url": data, "detail": "low"}}])
+
+    assert 3 + PER_MESSAGE + PICTURE == counter.count([large])
+    assert 3 + PER_MESSAGE + SMALL_PICTURE == counter.count([small])
+
+
+def test_a_document_costs_more_the_larger_it_is() -> None:
+    pages = [
+        HumanMessage([{"type": "file", "base64": "A" * size, "mime_type": "application/pdf"}]) for size in (9, 10**6)
+    ]
+    counter = MessageCounter()
+
+    assert counter.count(pages[:1]) < counter.count(pages[1:])
 
 
 def test_definitions_of_tools_cost_tokens_and_other_options_do_not() -> None:
@@ -67,6 +95,14 @@ def test_what_is_remembered_is_bounded() -> None:
         counter.count([HumanMessage(str(n))])
 
     assert len(counter._known) <= 10
+
+
+def test_what_is_remembered_of_long_texts_is_bounded_too() -> None:
+    counter = MessageCounter(held=1_000)
+    for n in range(100):
+        counter.count([HumanMessage(f"{n} " * 100)])
+
+    assert sum(map(len, counter._known)) <= 2_000
 
 
 def test_many_threads_count_the_same() -> None:
