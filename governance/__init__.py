@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from governance.call import Call, Filter, Flow, Hold, ModelCall, NodeCall, Proceed, Run, Sleep, ToolCall
     from governance.compensation import Compensated, compensate
     from governance.constraints import at_least, at_most, from_state, matches, one_of
+    from governance.context.settings import Context
     from governance.contracts import Approval, Contract, SideEffect, Tool, declares
     from governance.effect_block import effect
     from governance.errors import GovernanceError, Refusal
@@ -37,6 +38,7 @@ _HOMES = {
     "governance.compensation": ("Compensated", "compensate"),
     "governance.constraints": ("at_least", "at_most", "from_state", "matches", "one_of"),
     "governance.contracts": ("Approval", "Contract", "SideEffect", "Tool", "declares"),
+    "governance.context.settings": ("Context",),
     "governance.effect_block": ("effect",),
     "governance.errors": ("GovernanceError", "Refusal"),
     "governance.gates": ("Gate", "Verdict"),
@@ -75,6 +77,7 @@ __all__ = [
     "Call",
     "Card",
     "Compensated",
+    "Context",
     "Contract",
     "Filter",
     "Flow",

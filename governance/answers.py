@@ -119,11 +119,12 @@ def prompt_digest(model: str, messages: Sequence[Any], options: Mapping[str, Any
     """
     found = hashlib.sha256(canonical.encode([model, dict(options)]))
     for message in messages:
-        found.update(_digest(message))
+        found.update(message_digest(message))
     return found.hexdigest()
 
 
-def _digest(message: Any) -> bytes:
+def message_digest(message: Any) -> bytes:
+    """Digest of what a message says, whatever its id."""
     if not isinstance(message, BaseMessage):
         return hashlib.sha256(canonical.encode(message)).digest()
     calls = getattr(message, "tool_calls", None)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from governance import undos
+from governance.context.settings import Context
 from governance.errors import ContractError
 from governance.fallbacks import Cached, Plain, stages, told
 
@@ -167,6 +168,7 @@ class Contract:
     attempts: int = 1
     feedback: str | None = None
     stream: Literal["hold", "mark"] = "hold"
+    context: Context | None = None
     waives: frozenset[Waivable] = frozenset()
     fallback: Any = None
     fallbacks: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
@@ -193,6 +195,7 @@ class Contract:
         attempts: int = 1,
         feedback: str | None = None,
         stream: Literal["hold", "mark"] = "hold",
+        context: Context | None = None,
         waives: Iterable[Waivable] = (),
         fallback: Any = None,
         fallbacks: Mapping[str, Any] | None = None,
@@ -218,6 +221,7 @@ class Contract:
             "attempts": _positive(attempts, "attempts"),
             "feedback": feedback,
             "stream": stream,
+            "context": context,
             "waives": frozenset(_several(waives, "waives")),
             "fallback": _fallback(fallback),
             "fallbacks": stages(fallbacks or {}),

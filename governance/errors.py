@@ -9,6 +9,7 @@
     + ContractViolation       a read, a write, a type or a key outside the contract
     + AuthorityRefused        a tool, an argument, a route or a host outside the contract
     + BudgetExceeded          tokens
+      - ContextExceeded       the beginning of a prompt and its last turn do not fit what the model may be shown
     + LoopStopped             the same thing again and again
     + Halted                  the kill switch
     + GateRefused             a gate said halt, or revisions ran out
@@ -100,6 +101,12 @@ class BudgetExceeded(Refusal):
     """The tokens left do not cover what the call would need."""
 
     code = "budget"
+
+
+class ContextExceeded(BudgetExceeded):
+    """Even the shortest prompt, its fixed beginning and the last turn, does not fit what the model may be shown."""
+
+    code = "context"
 
 
 class LoopStopped(Refusal):

@@ -8,6 +8,9 @@ redact = ["\\b\\d{16}\\b"]
 [budget]
 session_tokens = 200000
 
+[context]
+tokens = 8000
+
 [loops]
 repeats = 3
 visits = 100
@@ -33,6 +36,7 @@ from functools import cached_property
 from pathlib import Path
 
 from governance import canonical
+from governance.context.settings import Context
 from governance.errors import PolicyError
 from governance.plane.amounts import size
 from governance.plane.redaction import Redaction
@@ -130,6 +134,7 @@ class Policy:
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     loops: LoopPolicy = field(default_factory=LoopPolicy)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    context: Context | None = None
     tenants: TenantPolicy | None = None
     saga: SagaPolicy | None = None
     priorities: PriorityPolicy | None = None

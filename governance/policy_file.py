@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from governance.errors import PolicyError
+from governance.errors import ContractError, PolicyError
 from governance.loading import nearest
 from governance.policy import Policy
 from governance.policy_failures import DependencyPolicy
@@ -136,7 +136,7 @@ class _Reader:
             self.wrong(place, f"[{_dotted(place)}] needs {' and '.join(missing)}")
         try:
             return table(**values) if above is None else dataclasses.replace(above, **values)
-        except PolicyError as error:
+        except (PolicyError, ContractError) as error:
             # The line of the key that the table's own class speaks of.
             key = next((word for word in re.findall(r"\w+", error.reason) if word in content), None)
             self.wrong(place if key is None else (*place, key), f"[{_dotted(place)}] {error.reason}")

@@ -20,6 +20,7 @@ from langgraph.constants import START
 from governance import seams
 from governance.bound import Bound, Declared
 from governance.call import Boundary, Call, Filter, NodeCall, ToolCall
+from governance.context.histories import Histories
 from governance.contracts import READ, Contract, SideEffect, effect_of, effects_expected
 from governance.covered import Coverage
 from governance.directory import Directory
@@ -80,6 +81,7 @@ class Sidecar:
         self.halts = HaltCounts(self.control, clock)
         self.policies = PolicyFiles(self.control, self.ledger)
         self.dependencies = Dependencies(clock, self.control)
+        self.histories = Histories()
         self._warned = False
         atexit.register(self.close)
 

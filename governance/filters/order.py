@@ -19,6 +19,7 @@ from governance.filters.breaker import CircuitBreaker
 from governance.filters.budget import Budget
 from governance.filters.bulkhead import BulkheadFilter
 from governance.filters.cards import parked
+from governance.filters.context import ContextFilter
 from governance.filters.contract import contract_filter
 from governance.filters.deadline import Deadline
 from governance.filters.effect import EffectFilter
@@ -47,7 +48,9 @@ def filters_of(governance: Governance, boundary: Boundary, contract: Contract) -
     outer: list[Filter] = [records.inner, *_counting(governance), INNER_AUTHORITY]
     inner: list[Filter] = [*_of_failures(governance), *own, DEADLINE]
     if boundary == "model":
-        return [*outer, ReusedAnswers(), *fallback, Budget(), *inner]
+        context = contract.context or governance.policy.context
+        shown: list[Filter] = [ContextFilter(context)] if context is not None else []
+        return [*outer, *shown, ReusedAnswers(), *fallback, Budget(), *inner]
     halts = governance.halts
     bursts: list[Filter] = [EffectBursts(halts)] if halts is not None and halts.counts_effects else []
     return [*outer, Loops(), ToolApproval(), ReusedReads(), *fallback, EffectFilter(), *bursts, *inner]

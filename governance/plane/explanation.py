@@ -184,6 +184,19 @@ def _budget(row: Row, body: Mapping[str, Any], word: str) -> str:
     return f"For asking {row['actor']}, {body.get('reserved')} tokens were set aside and {used}{rest}."
 
 
+def _context(row: Row, body: Mapping[str, Any], word: str) -> str:
+    if word == "compacted":
+        what = f"{body.get('left_out')} messages ({body.get('tokens')} tokens) of its history are left out by now"
+        return f"For asking {row['actor']}, {what}{_because(body.get('reason'))}; {body.get('shown')} tokens are shown."
+    did = {
+        "mended": "messages were mended",
+        "shortened": "large results were shown in part",
+        "skipped": "turns were left out",
+    }
+    done = [f"{body[name]} {words}" for name, words in did.items() if body.get(name)]
+    return f"For asking {row['actor']}, {', '.join(done)}, so that the prompt is accepted and fits."
+
+
 def _route(row: Row, body: Mapping[str, Any], word: str) -> str:
     said = [f"went on to {name}" if name != END else "ended here" for name in body.get("to") or ()]
     said += [f"sent {count} message{'s' * (count != 1)} to {name}" for name, count in (body.get("sent") or {}).items()]
@@ -260,6 +273,7 @@ _TOLD: dict[str, Callable[[Row, Mapping[str, Any], str], str]] = {
     "effect": _effect,
     "saga": _saga,
     "budget": _budget,
+    "context": _context,
     "route": _route,
     "retry": _retry,
     "breaker": _breaker,

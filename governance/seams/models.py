@@ -97,15 +97,19 @@ def _entry(original: Callable[..., Any], *, many: bool = False) -> Callable[...,
         if parent is None:
             return original(self, given, *args, **kwargs)
 
+        call = _open_entry(parent, self, given, kwargs, _form(original, self, many))
+        messages = call.messages
+
         def perform(inner: ModelCall) -> Any:
             ask, _ = asked(original, self, inner)
             token = inside.set(inner.model)
             try:
-                return ask(given, *args, **kwargs)
+                shown = given if inner.messages is messages else inner.messages
+                return ask(shown, *args, **kwargs)
             finally:
                 inside.reset(token)
 
-        return run_inner(_open_entry(parent, self, given, kwargs, _form(original, self, many)), perform)
+        return run_inner(call, perform)
 
     return entered
 
@@ -117,15 +121,19 @@ def _aentry(original: Callable[..., Any], *, many: bool = False) -> Callable[...
         if parent is None:
             return await original(self, given, *args, **kwargs)
 
+        call = _open_entry(parent, self, given, kwargs, _form(original, self, many))
+        messages = call.messages
+
         async def perform(inner: ModelCall) -> Any:
             ask, _ = asked(original, self, inner)
             token = inside.set(inner.model)
             try:
-                return await ask(given, *args, **kwargs)
+                shown = given if inner.messages is messages else inner.messages
+                return await ask(shown, *args, **kwargs)
             finally:
                 inside.reset(token)
 
-        return await arun_inner(_open_entry(parent, self, given, kwargs, _form(original, self, many)), perform)
+        return await arun_inner(call, perform)
 
     return entered
 
@@ -217,8 +225,13 @@ def _events(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return original(self, input, *args, **kwargs)
-        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs, form="")
-        return run_inner(call, lambda inner: asked(original, self, inner)[0](input, *args, **kwargs))
+        messages = self._convert_input(input).to_messages()
+
+        def begin(inner: ModelCall) -> Any:
+            ask, _ = asked(original, self, inner)
+            return ask(input if inner.messages is messages else inner.messages, *args, **kwargs)
+
+        return run_inner(_open_model(parent, self, messages, kwargs, form=""), begin)
 
     return stream_v3
 
@@ -229,8 +242,13 @@ def _aevents(original: Callable[..., Any]) -> Callable[..., Any]:
         parent = passing(self)
         if parent is None:
             return await original(self, input, *args, **kwargs)
-        call = _open_model(parent, self, self._convert_input(input).to_messages(), kwargs, form="")
-        return await arun_inner(call, lambda inner: asked(original, self, inner)[0](input, *args, **kwargs))
+        messages = self._convert_input(input).to_messages()
+
+        async def begin(inner: ModelCall) -> Any:
+            ask, _ = asked(original, self, inner)
+            return await ask(input if inner.messages is messages else inner.messages, *args, **kwargs)
+
+        return await arun_inner(_open_model(parent, self, messages, kwargs, form=""), begin)
 
     return astream_v3
 

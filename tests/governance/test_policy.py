@@ -79,6 +79,8 @@ def test_a_policy_passes_through() -> None:
         ("[loops]\n[[", r"sidecar.toml:2: this is no TOML: .*, where the file ends"),
         ("[loops]\nvisits = = 3", r"sidecar.toml:2: this is no TOML: .* in column 10"),
         ("[loops]\nvisits = 1\nvisits = 2", r"sidecar.toml:3: this is no TOML: .*"),
+        ("[context]\nhistory = 100", r"toml:2: \[context\] Context.history must be a whole number of at least 200"),
+        ("[context]\nlow = 0.1", r"toml:1: \[context\] Context needs `tokens` for the whole prompt, or `history`"),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_what_was_expected(text: str, words: str, write: Any) -> None:

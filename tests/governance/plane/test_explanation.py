@@ -41,6 +41,16 @@ LIMITS = [{"of": "session", "left": 7, "total": 9}]
             {"reserved": 5, "used": 5, "unsettled": True, "left": []},
             "For asking x, 5 tokens were set aside and all count, as nobody said how many were used.",
         ),
+        (
+            "context.compacted",
+            {"left_out": 40, "tokens": 2000, "shown": 900, "reason": "turns took more than 500 tokens"},
+            "For asking x, 40 messages (2000 tokens) of its history are left out by now, because: turns took more than 500 tokens; 900 tokens are shown.",
+        ),
+        (
+            "context.mended",
+            {"mended": 2, "shortened": 0, "skipped": 1},
+            "For asking x, 2 messages were mended, 1 turns were left out, so that the prompt is accepted and fits.",
+        ),
         ("route.taken", {"to": ["a", "__end__"]}, "After x, the conditional edge went on to a and ended here."),
         ("route.taken", {"sent": {"w": 1, "v": 3}}, "After x, the conditional edge sent 1 message to w and sent 3 messages to v."),
         ("route.taken", {"to": []}, "After x, the conditional edge went nowhere."),
