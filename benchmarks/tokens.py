@@ -182,7 +182,7 @@ class Clock:
 def growth(desks: Desks, clock: Clock, session: Session) -> tuple[float, float, float]:
     """What a step costs early and late in a session, and how much more that is; the same turns each time.
 
-    Each is taken several times in turn, and the least counts: whatever else the machine does only adds to it.
+    Each step is taken several times in turn, and the least counts: whatever else the machine does only adds to it.
     """
     early, late = 0.0, 0.0
     gc.collect()
@@ -192,17 +192,23 @@ def growth(desks: Desks, clock: Clock, session: Session) -> tuple[float, float, 
             [_steps(desks, clock, session, base, part, f"{part}.{number}") for base in (EARLY, LATE)]
             for number in range(TRIES)
         ]
-        early += min(one for one, _ in tries) / PARTS
-        late += min(other for _, other in tries) / PARTS
+        early += _least([one for one, _ in tries]) / PARTS
+        late += _least([other for _, other in tries]) / PARTS
     gc.enable()
     return early, late, late / early
 
 
-def _steps(desks: Desks, clock: Clock, session: Session, base: int, part: int, name: str) -> float:
-    """Seconds of CPU for a step after `base` messages, on average; the new messages are new to every cache."""
+def _least(tries: Sequence[Sequence[float]]) -> float:
+    """What a step takes on average, each in its best try."""
+    steps = [min(seconds) for seconds in zip(*tries, strict=True)]
+    return sum(steps) / len(steps)
+
+
+def _steps(desks: Desks, clock: Clock, session: Session, base: int, part: int, name: str) -> list[float]:
+    """Seconds of CPU for each step after `base` messages; the new messages are new to every cache."""
     history = list(session.messages[:base])
     newest = session.messages[LATE + part * STEPS : LATE + (part + 1) * STEPS]
-    thread, seconds, steps = f"steps-{base}-{name}", 0.0, 0
+    thread, seconds = f"steps-{base}-{name}", list[float]()
     desks.ask(session.domain, history, thread)
     for message in newest:
         fresh = f"{message.content} ({base}.{name})" if message.content else ""
@@ -210,9 +216,8 @@ def _steps(desks: Desks, clock: Clock, session: Session, base: int, part: int, n
         if not isinstance(message, AIMessage):
             clock.seconds.clear()
             desks.ask(session.domain, history, thread)
-            seconds += sum(clock.seconds)
-            steps += 1
-    return seconds / steps
+            seconds.append(sum(clock.seconds))
+    return seconds
 
 
 def chosen(data: Path, quick: bool) -> Iterator[Session]:
