@@ -8,7 +8,7 @@ to be recalled).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -17,24 +17,18 @@ import orjson
 from langchain_core.messages import HumanMessage, ToolMessage
 
 from governance import canonical
+from governance.context.records import LONGEST, packed, parsed, records_of
+from governance.context.worth import PLAIN, worth_of
 from governance.tokens import count_text
 
 Speaker = Literal["user", "assistant", "call", "tool"]
 SHORTEST = 4
 """Digits of a number that somebody may look for by itself: the parts of a date are in everything."""
-LONGEST = 240
-"""Characters of a line; what is longer is cut into several."""
-QUOTED = 80
-"""Characters of one value of a record."""
 SEEN = 4_096
 """Messages whose notes are remembered, as several prompts hold the same ones."""
 WORD = re.compile(r"[^\W_]+")
 VALUE = re.compile(r"[#+$€£]?\w[\w.@:/+-]*\w|\w")
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
-TIME = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
-STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ].*")
-NUMBER = re.compile(r"[$€£+-]?\d+([.,]\d+)*%?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +104,12 @@ WORDY = 30
 """Tokens of a sentence above which the values in it can also be kept without it."""
 SAID: dict[Speaker, float] = {"user": 0.03, "assistant": 0.01, "call": 0.0, "tool": 0.01}
 """What a token of a sentence is worth by itself: decisions are said in words."""
-PLAIN = 0.2
-"""What an ordinary word is worth."""
-
-
-def worth_of(value: str) -> float:
-    """How likely a value is to be needed again, by its form: an identifier or a date more than a number or a word."""
-    if len(value) < 2 or len(value) > QUOTED:
-        return 0.0
-    if DATE.fullmatch(value):
-        return 1.0
-    if NUMBER.fullmatch(value):
-        return 1.0 if len(value) >= 5 and value.isdigit() else 0.04 * len(value)
-    if TIME.fullmatch(value) or STAMP.fullmatch(value):
-        return 0.15
-    if any(map(str.isdigit, value)) or "@" in value:
-        return 1.0
-    return 0.3 if "_" in value or (value.isupper() and len(value) <= 6) else PLAIN
 
 
 @lru_cache(maxsize=SEEN)
 def _notes(speaker: Speaker, source: str, text: str, calls: tuple[tuple[str, str], ...]) -> Notes:
     facts, records = list[Note](), list[Record]()
-    held = _json(text)
+    held = parsed(text)
     if held is not None:
         _read(speaker, source, held, facts, records)
     else:
@@ -160,77 +137,14 @@ def _lines(text: str) -> Iterator[str]:
                 yield line
 
 
-def _json(text: str) -> Any:
-    if text[:1] not in ("{", "["):
-        return None
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return found if isinstance(found, (dict, list)) else None
-
-
 def _read(speaker: Speaker, source: str, held: Any, facts: list[Note], records: list[Record]) -> None:
-    for label, pairs in _records(held, ""):
+    for label, pairs in records_of(held):
         for name, value in pairs:
             worth = worth_of(value)
             facts.append(Note(speaker, source, name, value, frozenset({value}), worth, count_text(value)))
-        for line in _packed(label, pairs):
+        for line in packed(label, pairs):
             records.append(_record(speaker, source, line, frozenset(value for _, value in pairs if value in line)))
 
 
 def _record(speaker: Speaker, source: str, line: str, values: frozenset[str]) -> Record:
     return Record(speaker, source, line, values, terms_of(line), count_text(line))
-
-
-Pairs = list[tuple[str, str]]
-
-
-def _records(value: Any, label: str) -> Iterator[tuple[str, Pairs]]:
-    """Each record with its own values by name, those of small parts with it; the items of a list one by one."""
-    if not isinstance(value, Mapping):
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, (Mapping, list)):
-                yield from _records(item, label)
-            elif shown := _shown(item):
-                yield label, [(label.rpartition(" ")[2], shown)]
-        return
-    own, rest = Pairs(), list[tuple[str, Any]]()
-    for key, one in value.items():
-        if not isinstance(one, (Mapping, list)):
-            own.append((str(key), _shown(one)))
-        elif any(isinstance(part, (Mapping, list)) for part in (one.values() if isinstance(one, Mapping) else one)):
-            rest.append((str(key), one))
-        elif isinstance(one, list):
-            own += [(str(key), _shown(part)) for part in one]
-        elif len(one) <= 6 and worth_of(str(key)) < 1:
-            own += [(str(name), _shown(part)) for name, part in one.items()]
-        else:
-            rest.append((str(key), one))
-    own = [(name, shown) for name, shown in own if shown]
-    if own:
-        yield label, own
-    for key, one in rest:
-        if worth_of(key) == 1:
-            yield label, [(label.rpartition(" ")[2], key)]
-        yield from _records(one, f"{label} {key}".strip())
-
-
-def _packed(label: str, pairs: Pairs) -> Iterator[str]:
-    """The pairs as lines that are not too long."""
-    parts, length, last = [label] if label else [], 0, ""
-    for name, value in pairs:
-        part = value if name == last else f"{name} {value}".strip()
-        if length + len(part) > LONGEST and length:
-            yield " | ".join(parts)
-            parts, length = [label] if label else [], 0
-        parts.append(part)
-        length, last = length + len(part), name
-    if length:
-        yield " | ".join(parts)
-
-
-def _shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return ""
-    return str(value)[:QUOTED]

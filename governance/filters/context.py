@@ -10,7 +10,8 @@ from langchain_core.language_models.chat_models import BaseChatModel
 
 from governance.call import Flow, ModelCall, Proceed, Run
 from governance.context.histories import Histories
-from governance.context.history import LeftOut, extended
+from governance.context.history import extended
+from governance.context.left_out import LeftOut
 from governance.context.prompt import Prompt, beginning, prompt
 from governance.context.settings import Context, Marks
 from governance.errors import ContextExceeded
@@ -112,9 +113,10 @@ def _tell(asked: Asked, left: LeftOut | None, made: Prompt) -> None:
     """What is left out, and why, once for each cut; and whatever else had to be done, each time."""
     if left is not None and left.summary is not None:
         kept = asked.call.governance.policy.ledger.payloads != "none"
+        mark = asked.marks.first if left.number == 1 else asked.marks.high
         body = {
             "left_out": left.cut - asked.first, "tokens": left.tokens, "digest": left.digest, "times": left.number,
-            "shown": made.tokens, "reason": f"turns took more than {asked.marks.high} tokens",
+            "shown": made.tokens, "reason": f"turns took more than {mark} tokens",
         }  # fmt: skip
         _record(asked.call, "compacted", body, {"summary": left.summary.content} if kept else None)
     if made.mended or made.shortened or made.skipped:

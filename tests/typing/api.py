@@ -17,6 +17,7 @@ from governance import (
     Call,
     Card,
     Compensated,
+    Context,
     Contract,
     Filter,
     Flow,
@@ -72,6 +73,7 @@ governed: CompiledStateGraph[State, None, State, State] = govern(
     compiled,
     contracts={
         "n": Contract(
+            context=Context(tokens=8_000, history=4_000, summary=0.2),
             reads=["out"],
             writes={"out": str},
             tools=[

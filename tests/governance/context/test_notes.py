@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
-from governance.context.notes import notes_of, values_of, worth_of
+from governance.context.notes import notes_of, values_of
 from governance.context.summary import Placed, chosen, told
+from governance.context.worth import worth_of
 from tests.governance.context.conversations import called
 
 
@@ -38,6 +39,12 @@ def test_a_key_that_is_an_identifier_is_a_value() -> None:
 
 def test_what_says_yes_no_or_nothing_is_no_value() -> None:
     assert [] == facts(ToolMessage('{"a": true, "b": null, "c": "", "d": []}', tool_call_id="c"))
+
+
+def test_what_is_nested_deeper_than_anybody_reads_is_one_text() -> None:
+    deep = '{"a":' * 900 + '"W77"' + "}" * 900
+
+    assert 1 == len(facts(ToolMessage(deep, tool_call_id="c")))
 
 
 def test_the_arguments_of_a_call_are_values_of_its_tool() -> None:
