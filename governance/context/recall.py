@@ -12,7 +12,7 @@ from governance.context.notes import SHORTEST, Record
 
 SEGMENTS = 8
 """Chunks of turns whose records can be recalled; of older ones only the summary knows."""
-ASKED, WEIGHED = 48, 16
+ASKED, WEIGHED = 32, 12
 """Words of a question that are looked up, identifiers and long ones first, and those that count: the rarest."""
 COMMON = 12
 """A word in more records than this tells nothing."""
