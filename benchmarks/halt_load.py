@@ -57,7 +57,7 @@ class Load:
     def wait_warm(self) -> None:
         """Until every worker has got going."""
         while min(self.calls) < WARM:
-            time.sleep(0.001)
+            time.sleep(0.02)
 
     def last(self) -> int:
         """When the last body of all began."""
