@@ -76,8 +76,8 @@ def looked_after(control: Control, loop: asyncio.AbstractEventLoop) -> asyncio.T
             turn()
             await asyncio.sleep(REFRESH)
 
-    control.watch = lambda: None  # type: ignore[method-assign]
-    control.look = lambda: loop.call_soon(turn) and None  # type: ignore[method-assign]
+    control.watch = lambda: None  # type: ignore[method-assign]  # its thread would look at the real time
+    control.look = lambda: loop.call_soon(turn) and None  # type: ignore[method-assign]  # and at no other
     return loop.create_task(looking())
 
 
@@ -179,7 +179,7 @@ def main() -> None:
             print(json.dumps({**fleet.rows(), "threads": len(threads)}), flush=True)
         end(code)
 
-    asyncio.to_thread = at_once  # type: ignore[assignment]
+    asyncio.to_thread = at_once  # type: ignore[assignment]  # a thread knows nothing of a virtual clock
     sim.build, os._exit = built, ended  # type: ignore[assignment]  # our graph in the published experiment
     with asyncio.Runner(loop_factory=sim.VLoop) as runner:
         runner.run(sim.main(options.scenario, options.seed))
